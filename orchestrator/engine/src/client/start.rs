@@ -1,0 +1,214 @@
+//! Starts sagas: here with their first step, or on the shard of another node.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use uuid::Uuid;
+
+use super::{Client, Start, StartError, StartKey, Started};
+use crate::clock;
+use crate::driver::{Beginning, Driver};
+use crate::error::StoreError;
+use crate::id::{SagaId, ShardId};
+use crate::lane::{LaneFull, Written};
+use crate::saga::SharedLink;
+use crate::shard::Shard;
+use crate::store::record::{NewKey, NewSaga};
+use crate::summary::standing;
+
+/// How long a start waits for its commit before it says that it does not know.
+const START_TIMEOUT: Duration = Duration::from_secs(5);
+
+impl Client {
+    /// Starts a saga; durable when it returns.
+    pub async fn start(&self, start: Start) -> Result<Started, StartError> {
+        let Some(workflow) = self.node.registry.name(&start.workflow) else {
+            return Err(StartError::UnknownWorkflow(start.workflow));
+        };
+        let created_at = clock::now();
+        let hash = start.key.as_ref().map(StartKey::hash);
+        let shard = self.shard_for(hash.as_ref());
+        let id = SagaId::new(shard, created_at);
+        let key = start.key.as_ref().zip(hash);
+        let key = key.map(|(key, hash)| NewKey { hash, fingerprint: key.fingerprint });
+        let beginning = Beginning {
+            id,
+            workflow: workflow.to_owned(),
+            // From the start key, so that a start that is lost with its database and sent again
+            // acts under the same keys.
+            root: hash.map_or_else(|| id.uuid(), root_of),
+            input: start.input,
+            created_at,
+        };
+        let saga = NewSaga {
+            workflow,
+            root: beginning.root,
+            business_key: start.business_key,
+            subject: start.subject,
+            input: beginning.input.json().as_bytes().to_vec(),
+            created_at,
+            key,
+        };
+        let is_new = match self.node.shard(shard) {
+            Some(shard) => self.start_here(&shard, &beginning, saga).await?,
+            None => self.start_elsewhere(&beginning, &saga).await?,
+        };
+        if is_new {
+            self.node.meters.started.increment(1);
+            return Ok(Started { id, existing: false });
+        }
+        self.owner_of(shard, id, key).await
+    }
+
+    /// A start with a key goes to the shard the key says; one without to a shard of this node.
+    fn shard_for(&self, hash: Option<&[u8; 32]>) -> ShardId {
+        let count = u64::from(self.node.shard_count);
+        if let Some(hash) = hash {
+            let number = hash.first_chunk().map_or(0, |bytes| u64::from_be_bytes(*bytes));
+            return (number % count) as ShardId;
+        }
+        let number = Uuid::new_v4().as_u64_pair().0;
+        let open: Vec<ShardId> = self
+            .node
+            .owned()
+            .iter()
+            .filter(|shard| shard.is_open())
+            .map(|shard| shard.id)
+            .collect();
+        match open.len() as u64 {
+            0 => (number % count) as ShardId,
+            owned => open[(number % owned) as usize],
+        }
+    }
+
+    /// Key, saga and first intent in one commit. False: the key is taken.
+    async fn start_here(
+        &self,
+        shard: &Arc<Shard>,
+        beginning: &Beginning,
+        saga: NewSaga,
+    ) -> Result<bool, StartError> {
+        let Some(mailbox) = shard.activate(beginning.id) else {
+            return self.start_elsewhere(beginning, &saga).await;
+        };
+        let forget = Forget { shard, id: Some(beginning.id) };
+        let mut driver = Driver::begin(self.node.clone(), shard.clone(), mailbox, beginning)
+            .map_err(StartError::Input)?;
+        let Some(record) = driver.record(Some(saga)) else { return Err(StartError::Busy) };
+        let answer = shard.lane.try_write(record).map_err(|full| match full {
+            LaneFull::Full => StartError::Busy,
+            LaneFull::Down => unavailable(),
+        })?;
+        // From here the record may be written whether or not anybody waits: whoever asked may go
+        // away, so its saga is driven by a task of its own.
+        forget.keep();
+        let running = shard.tasks.spawn(drive_once_started(driver, shard.clone(), answer));
+        match tokio::time::timeout(START_TIMEOUT, running).await {
+            Ok(Ok(Written::Yes)) => Ok(true),
+            Ok(Ok(Written::KeyTaken)) => Ok(false),
+            Ok(Ok(Written::Impossible(message))) => {
+                Err(StartError::Unavailable(StoreError::Unreadable(message)))
+            }
+            // Lost, or too slow: it may be there. The same key finds it.
+            Ok(Ok(Written::Fenced) | Err(_)) | Err(_) => Err(unavailable()),
+        }
+    }
+
+    /// Key, saga and word of it in one commit; the owner of the shard goes on from there. False:
+    /// the key is taken.
+    async fn start_elsewhere(
+        &self,
+        beginning: &Beginning,
+        saga: &NewSaga,
+    ) -> Result<bool, StartError> {
+        let link = SharedLink::new(beginning.root, beginning.created_at);
+        if let Some(Err(error)) =
+            self.node.registry.program(&beginning.workflow, link, &beginning.input)
+        {
+            return Err(StartError::Input(error));
+        }
+        let row = standing(&Default::default(), self.node.handlers(), beginning.created_at);
+        let started = self.node.store.start_elsewhere(beginning.id, saga, &row).await;
+        let started = started.map_err(StartError::Unavailable)?;
+        if started {
+            self.poke([beginning.id.shard()].into()).await;
+        }
+        Ok(started)
+    }
+
+    async fn owner_of(
+        &self,
+        shard: ShardId,
+        id: SagaId,
+        key: Option<NewKey>,
+    ) -> Result<Started, StartError> {
+        let Some(key) = key else { return Err(unavailable()) };
+        let owner = self.node.store.key_owner(shard, &key.hash).await;
+        match owner.map_err(StartError::Unavailable)? {
+            // A commit whose answer was lost, written again, finds its own key.
+            Some(owner) if owner.saga_id == id => Ok(Started { id, existing: false }),
+            Some(owner) if owner.fingerprint == key.fingerprint => {
+                Ok(Started { id: owner.saga_id, existing: true })
+            }
+            Some(owner) => Err(StartError::KeyReused(owner.saga_id)),
+            None => Err(unavailable()),
+        }
+    }
+
+    /// The saga a key was used for with this very request, if it was.
+    pub async fn find(&self, key: &StartKey) -> Result<Option<SagaId>, StoreError> {
+        let hash = key.hash();
+        let owner = self.node.store.key_owner(self.shard_for(Some(&hash)), &hash).await?;
+        Ok(owner.filter(|owner| owner.fingerprint == key.fingerprint).map(|owner| owner.saga_id))
+    }
+}
+
+/// Takes a saga out of memory unless its start was sent.
+struct Forget<'a> {
+    shard: &'a Arc<Shard>,
+    id: Option<SagaId>,
+}
+
+impl Forget<'_> {
+    fn keep(mut self) {
+        self.id = None;
+    }
+}
+
+impl Drop for Forget<'_> {
+    fn drop(&mut self) {
+        if let Some(id) = self.id {
+            self.shard.forget(id);
+        }
+    }
+}
+
+/// Waits for the commit of a start, then drives its saga in a task of its own.
+async fn drive_once_started(
+    driver: Driver,
+    shard: Arc<Shard>,
+    answer: tokio::sync::oneshot::Receiver<Written>,
+) -> Written {
+    let id = driver.id;
+    let written = answer.await.unwrap_or(Written::Fenced);
+    match written {
+        Written::Yes => {
+            driver.committed();
+            let tasks = shard.tasks.clone();
+            tasks.spawn(driver.run());
+        }
+        Written::KeyTaken | Written::Fenced | Written::Impossible(_) => shard.forget(id),
+    }
+    written
+}
+
+fn unavailable() -> StartError {
+    StartError::Unavailable(StoreError::Unavailable(sqlx::Error::PoolTimedOut))
+}
+
+/// The first 16 bytes of a start key's hash.
+fn root_of(hash: [u8; 32]) -> Uuid {
+    let mut bytes = [0; 16];
+    bytes.copy_from_slice(&hash[..16]);
+    Uuid::from_bytes(bytes)
+}

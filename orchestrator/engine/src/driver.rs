@@ -1,0 +1,282 @@
+//! Drives one saga of an owned shard: runs its code, attempts its steps, undoes them, and writes
+//! each transition before it acts on it.
+
+mod attempt;
+mod commit;
+#[cfg(feature = "testing")]
+mod inject;
+mod replay;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_util::stream::FuturesUnordered;
+use futures_util::{FutureExt, StreamExt};
+use time::OffsetDateTime;
+use tokio::sync::watch;
+use uuid::Uuid;
+
+use crate::clock;
+use crate::decide::decide;
+use crate::event::Event;
+use crate::id::SagaId;
+use crate::journal::{Fact, Problem};
+use crate::node::Node;
+use crate::payload::Payload;
+use crate::program::Program;
+use crate::shard::{Mailbox, Shard};
+use crate::state::{State, Todo};
+use crate::summary::Standing;
+
+use attempt::{Flight, Landed};
+pub(crate) use replay::Beginning;
+
+/// How long a saga that waits stays in memory, in case what it waits for comes soon.
+const LINGER: Duration = Duration::from_secs(1);
+
+/// One saga in memory. It lives in a task of its own, until it ends, rests, or its shard goes.
+pub(crate) struct Driver {
+    node: Arc<Node>,
+    shard: Arc<Shard>,
+    mailbox: Arc<Mailbox>,
+    pub(crate) id: SagaId,
+    root: Uuid,
+    state: State,
+    /// The payloads of the steps, which the rules do not look at.
+    payloads: Vec<StepPayloads>,
+    signals: Vec<Payload>,
+    /// The journal's length, as written.
+    seq: i32,
+    /// The time of the entry that is being made.
+    at: OffsetDateTime,
+    /// What happened since the last commit.
+    facts: Vec<Fact>,
+    /// The messages that led to it.
+    taken: Vec<Uuid>,
+    /// The row, as written.
+    standing: Option<Standing>,
+    program: Option<Program>,
+    /// How many positions the code claimed so far.
+    asked: u32,
+    /// What the code returned, while a step it did not wait for is still open.
+    returned: Option<Payload>,
+    flights: FuturesUnordered<Flight>,
+    /// The steps with a flight under way.
+    flying: Vec<u32>,
+}
+
+struct StepPayloads {
+    input: Payload,
+    output: Option<Payload>,
+}
+
+/// Why a driver left its saga.
+#[derive(Debug, PartialEq, Eq)]
+enum Left {
+    /// The saga is over, rests, or its shard is handed over.
+    Done,
+    /// It must be read again: its code is to be tried anew.
+    Reload,
+    /// Another node owns its shard.
+    Fenced,
+}
+
+impl Driver {
+    /// Drives the saga until it is left.
+    pub(crate) async fn run(mut self) {
+        let guard = Guard { node: self.node.clone(), shard: self.shard.clone(), id: self.id };
+        self.node.meters.active.increment(1.0);
+        let left = self.drive().await;
+        drop(guard);
+        let Self { node, shard, mailbox, id, .. } = self;
+        match left {
+            Left::Done => {}
+            Left::Fenced => node.shard_lost(&shard),
+            Left::Reload => {
+                shard.forget(id);
+                // What came meanwhile is read again from the inbox.
+                for (message, _) in mailbox.take() {
+                    shard.undelivered(message);
+                }
+                node.bring(&shard, vec![(id, None)], false);
+                node.inbox_poke.notify_one();
+            }
+        }
+    }
+
+    async fn drive(&mut self) -> Left {
+        // Also a saga that is over answers what it is told.
+        self.read_messages();
+        loop {
+            if let Err(left) = self.commit().await {
+                self.shard.forget(self.id);
+                return left;
+            }
+            if self.state.ending.is_some() {
+                if self.shard.rest(self.id, None) {
+                    return Left::Done;
+                }
+                // What came too late is told so.
+                self.read_messages();
+                continue;
+            }
+            if self.lacks_its_code() {
+                return Left::Reload;
+            }
+            // Watched before looking: a renewal in between wakes.
+            let renewals = self.node.lease.watch();
+            self.start_due();
+            // Lost: what is under way is dropped where it is. Handed over: it may finish.
+            let is_over = self.shard.lost.is_cancelled();
+            if is_over || (!self.shard.is_open() && self.flights.is_empty()) {
+                self.shard.forget(self.id);
+                return Left::Done;
+            }
+            if !self.facts.is_empty() {
+                // What was due can not even be started here.
+                continue;
+            }
+            if !self.wait(renewals).await {
+                return Left::Done;
+            }
+        }
+    }
+
+    /// Waits for whatever comes next and takes it in. False: nothing will come soon, and the saga
+    /// rests in the database.
+    async fn wait(&mut self, mut renewals: watch::Receiver<()>) -> bool {
+        // Most attempts of a busy node are done by the time anybody looks.
+        if let Some(Some(landed)) = self.flights.next().now_or_never() {
+            self.landed(landed);
+            return true;
+        }
+        let wake_at = self.wake_at();
+        let now = clock::now();
+        let linger = self.flights.is_empty();
+        let pause = wake_at.map_or(LINGER, |at| until(at, now));
+        // Something is due and may not start: the lease is in doubt, or the shard handed over.
+        let is_held_back = self.is_held_back(now);
+        let rests = linger && !is_held_back && (wake_at.is_none() || pause > LINGER);
+        let pause = match (is_held_back, linger) {
+            (true, _) => LINGER,
+            (false, true) => pause.min(LINGER),
+            (false, false) => pause,
+        };
+        let (shard, mailbox) = (self.shard.clone(), self.mailbox.clone());
+        tokio::select! {
+            biased;
+            () = shard.lost.cancelled() => {}
+            Some(landed) = self.flights.next(), if !self.flights.is_empty() => {
+                self.landed(landed);
+            }
+            () = mailbox.arrived.notified() => self.read_messages(),
+            // A lease that can be relied on again lets held-back attempts start.
+            Ok(()) = renewals.changed(), if is_held_back => {}
+            () = tokio::time::sleep(pause), if linger || is_held_back || wake_at.is_some() => {
+                if rests && self.shard.is_open() {
+                    return !self.shard.rest(self.id, wake_at);
+                }
+                self.happen([Event::Due { now: clock::now() }]);
+            }
+        }
+        true
+    }
+
+    /// Whether something is due that is not under way.
+    fn is_held_back(&self, now: OffsetDateTime) -> bool {
+        self.state.todo().iter().any(|todo| match todo {
+            Todo::Attempt { step, not_before, .. } | Todo::Undo { step, not_before, .. } => {
+                not_before.is_none_or(|at| at <= now) && !self.flying.contains(step)
+            }
+            Todo::Timer { .. } => false,
+        })
+    }
+
+    /// It was parked without its code and is let go: its code is run again over the journal.
+    fn lacks_its_code(&self) -> bool {
+        let goes_on = self.state.turned.is_none() && self.state.held.is_none();
+        goes_on && self.program.is_none() && self.returned.is_none()
+    }
+
+    /// The earliest time something is due that is not under way.
+    fn wake_at(&self) -> Option<OffsetDateTime> {
+        let todos = self.state.todo().into_iter();
+        let times = todos.filter_map(|todo| match todo {
+            Todo::Attempt { step, not_before, .. } | Todo::Undo { step, not_before, .. } => {
+                not_before.filter(|_| !self.flying.contains(&step))
+            }
+            Todo::Timer { at, .. } => Some(at),
+        });
+        times.min()
+    }
+
+    fn landed(&mut self, landed: Landed) {
+        self.node.meters.attempts.increment(1);
+        self.flying.retain(|step| *step != landed.step);
+        let event = self.event_of(landed);
+        self.happen([event]);
+    }
+
+    pub(crate) fn read_messages(&mut self) {
+        for (id, message) in self.mailbox.take() {
+            self.taken.push(id);
+            self.happen([Event::Message { id, message }]);
+        }
+    }
+
+    /// Takes in what happened, and runs the code as far as it gets with it.
+    fn happen(&mut self, events: impl IntoIterator<Item = Event>) {
+        // One time an entry: a replay sees all of it at that time.
+        if self.facts.is_empty() {
+            self.at = clock::now().max(self.at);
+        }
+        let before = self.facts.len();
+        for event in events {
+            let facts = decide(&self.state, event);
+            self.absorb(facts);
+        }
+        if self.facts.len() > before {
+            self.advance();
+        }
+    }
+
+    /// Parks the saga: it alone, and until somebody acts.
+    fn park(&mut self, step: Option<u32>, code: &str, message: impl Into<String>) {
+        self.program = None;
+        if self.facts.is_empty() {
+            self.at = clock::now().max(self.at);
+        }
+        let problem = Problem::own(code, message);
+        tracing::error!(saga = %self.id, code, message = problem.message, "a saga is parked");
+        let facts = decide(&self.state, Event::Broken { step, problem });
+        self.absorb(facts);
+    }
+
+    /// Parks a saga that new owners keep finding at the same place.
+    pub(crate) fn poison(&mut self, claims: i16) {
+        self.at = clock::now().max(self.at);
+        let message = format!("{claims} nodes took it over and none got on with it");
+        self.park(None, "poison", message);
+    }
+}
+
+/// Takes a saga out of memory when its driver panics, so that the sweep finds it.
+struct Guard {
+    node: Arc<Node>,
+    shard: Arc<Shard>,
+    id: SagaId,
+}
+
+impl Drop for Guard {
+    fn drop(&mut self) {
+        self.node.meters.active.decrement(1.0);
+        if std::thread::panicking() {
+            self.shard.forget(self.id);
+        }
+    }
+}
+
+/// The time from `now` until `at`; nothing if it has passed.
+fn until(at: OffsetDateTime, now: OffsetDateTime) -> Duration {
+    Duration::try_from(at - now).unwrap_or(Duration::ZERO)
+}

@@ -1,0 +1,43 @@
+//! What can go wrong between the engine and its database, sorted by what to do about it.
+
+/// A statement that did not succeed.
+#[derive(Debug, thiserror::Error)]
+pub enum StoreError {
+    /// The database is away, busy or restarting: the same statement may succeed later. It may also
+    /// have succeeded already, with only the answer lost.
+    #[error("the amends database is unavailable")]
+    Unavailable(#[source] sqlx::Error),
+    /// The statement itself is wrong, or the schema is not the one this build expects.
+    #[error("the amends database refused a statement")]
+    Refused(#[source] sqlx::Error),
+    /// A row that this build can not read.
+    #[error("the amends database holds something this build can not read: {0}")]
+    Unreadable(String),
+}
+
+/// SQLSTATEs after which the same statement may succeed: serialization and deadlock, lock and
+/// statement time-outs, connection trouble, shutdown and recovery, exhausted resources.
+const PASSING: [&str; 6] = ["40001", "40P01", "55P03", "57014", "57P05", "25006"];
+const PASSING_CLASSES: [&str; 3] = ["08", "53", "57P0"];
+
+/// Whether the same statement may succeed later: the one classifier of SQLSTATEs.
+pub fn is_passing(error: &sqlx::Error) -> bool {
+    match error {
+        sqlx::Error::Database(error) => error.code().is_some_and(|code| {
+            PASSING.contains(&&*code) || PASSING_CLASSES.iter().any(|class| code.starts_with(class))
+        }),
+        sqlx::Error::Io(_)
+        | sqlx::Error::Tls(_)
+        | sqlx::Error::Protocol(_)
+        | sqlx::Error::PoolTimedOut
+        | sqlx::Error::PoolClosed
+        | sqlx::Error::WorkerCrashed => true,
+        _ => false,
+    }
+}
+
+impl From<sqlx::Error> for StoreError {
+    fn from(error: sqlx::Error) -> Self {
+        if is_passing(&error) { Self::Unavailable(error) } else { Self::Refused(error) }
+    }
+}

@@ -1,0 +1,64 @@
+//! Reads the messages left for this node's shards and gives them to their sagas.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio_util::sync::CancellationToken;
+use uuid::Uuid;
+
+use crate::error::StoreError;
+use crate::id::ShardId;
+use crate::node::{Node, Wanted};
+
+/// A notification is only a hint: without one the inbox is read this often.
+const POLL: Duration = Duration::from_secs(5);
+/// Messages read at once.
+const PAGE: i64 = 1_000;
+
+/// Reads whenever somebody says that there is something, and slowly otherwise.
+pub(crate) async fn run(node: Arc<Node>, stopped: CancellationToken) {
+    loop {
+        tokio::select! {
+            () = stopped.cancelled() => return,
+            () = node.inbox_poke.notified() => {}
+            () = tokio::time::sleep(POLL) => {}
+        }
+        if let Err(error) = run_once(&node).await {
+            tracing::warn!(%error, "the inbox could not be read");
+            tokio::time::sleep(Duration::from_millis(200)).await;
+        }
+    }
+}
+
+/// Reads all messages of this node's shards.
+pub(crate) async fn run_once(node: &Arc<Node>) -> Result<(), StoreError> {
+    let owned = node.owned();
+    let shards: Vec<ShardId> = owned.iter().map(|shard| shard.id).collect();
+    if shards.is_empty() {
+        return Ok(());
+    }
+    let mut after = (ShardId::MIN, Uuid::nil());
+    loop {
+        owned.iter().for_each(|shard| shard.asking());
+        let page = node.store.read_messages(&shards, after, PAGE).await?;
+        let is_last = page.len() < PAGE as usize;
+        let mut absent: HashMap<ShardId, Vec<Wanted>> = HashMap::new();
+        for kept in page {
+            after = (kept.shard_id, kept.message_id);
+            let Some(shard) = node.shard(kept.shard_id) else { continue };
+            let Some(message) = kept.message() else { continue };
+            if let Some(message) = shard.deliver(kept.saga_id, kept.message_id, message) {
+                absent.entry(kept.shard_id).or_default().push((kept.saga_id, Some(message)));
+            }
+        }
+        for (shard, sagas) in absent {
+            if let Some(shard) = node.shard(shard) {
+                node.bring(&shard, sagas, false);
+            }
+        }
+        if is_last {
+            return Ok(());
+        }
+    }
+}

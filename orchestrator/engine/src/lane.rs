@@ -1,0 +1,236 @@
+//! A commit lane: one connection that writes what all sagas of its shards have to write, many of
+//! them in one commit. It never lingers: what arrives during one commit is the next batch.
+
+use std::collections::HashSet;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use sqlx::Executor;
+use sqlx::postgres::PgConnection;
+use tokio::sync::{mpsc, oneshot};
+use uuid::Uuid;
+
+use crate::error::StoreError;
+use crate::id::SagaId;
+use crate::metrics::Meters;
+use crate::store::Store;
+use crate::store::record::{Record, own_keys, record};
+
+/// The most sagas in one commit: nearly all of the gain is there at 250.
+const BATCH_MAX: usize = 500;
+/// The most sagas that wait for a lane. Beyond it starts are refused.
+const QUEUE_MAX: usize = 8_192;
+/// A commit that takes longer is given up with its connection, and written again.
+const COMMIT_TIMEOUT: Duration = Duration::from_secs(12);
+/// How long to wait before a lost connection is made again.
+const RECONNECT_AFTER: Duration = Duration::from_millis(100);
+
+/// The plan of the one statement never changes: rows are found by their keys, whatever the
+/// planner believes of the tables' sizes.
+const SESSION: &str = "set plan_cache_mode = force_generic_plan; set enable_hashjoin = off; \
+                       set enable_mergejoin = off; set enable_seqscan = off; set jit = off";
+
+/// What became of a record.
+#[derive(Debug)]
+pub(crate) enum Written {
+    /// It is durable.
+    Yes,
+    /// Its start key was taken: nothing of it was written.
+    KeyTaken,
+    /// Another node owns the shard: nothing of it was written, and nothing of it ever may be.
+    Fenced,
+    /// The database refuses this very record.
+    Impossible(String),
+}
+
+/// The way into a lane.
+#[derive(Clone, Debug)]
+pub(crate) struct Lane {
+    queue: mpsc::Sender<Queued>,
+    down: Arc<AtomicBool>,
+}
+
+#[derive(Debug)]
+struct Queued {
+    record: Record,
+    answer: oneshot::Sender<Written>,
+}
+
+impl Lane {
+    /// Starts a lane. It ends when the last handle to it is dropped.
+    pub(crate) fn start(store: Store, meters: Meters) -> (Self, tokio::task::JoinHandle<()>) {
+        let (queue, queued) = mpsc::channel(QUEUE_MAX);
+        let down = Arc::new(AtomicBool::new(false));
+        let writer = Writer { store, meters, connection: None, down: down.clone() };
+        (Self { queue, down }, tokio::spawn(writer.run(queued)))
+    }
+
+    /// Writes a record; waits for its turn and for the commit.
+    pub(crate) async fn write(&self, record: Record) -> Written {
+        let (answer, answered) = oneshot::channel();
+        if self.queue.send(Queued { record, answer }).await.is_err() {
+            return Written::Fenced;
+        }
+        answered.await.unwrap_or(Written::Fenced)
+    }
+
+    /// Puts a record in the queue if there is room and the database is up; the answer comes later.
+    pub(crate) fn try_write(&self, record: Record) -> Result<oneshot::Receiver<Written>, LaneFull> {
+        if self.down.load(Ordering::Relaxed) {
+            return Err(LaneFull::Down);
+        }
+        let (answer, answered) = oneshot::channel();
+        self.queue.try_send(Queued { record, answer }).map_err(|_| LaneFull::Full)?;
+        Ok(answered)
+    }
+}
+
+/// Why a record was not even queued.
+#[derive(Debug)]
+pub(crate) enum LaneFull {
+    /// Too many wait.
+    Full,
+    /// The database does not answer.
+    Down,
+}
+
+struct Writer {
+    store: Store,
+    meters: Meters,
+    connection: Option<PgConnection>,
+    down: Arc<AtomicBool>,
+}
+
+impl Writer {
+    async fn run(mut self, mut queue: mpsc::Receiver<Queued>) {
+        let mut batch = Vec::with_capacity(BATCH_MAX);
+        while queue.recv_many(&mut batch, BATCH_MAX).await > 0 {
+            let started = Instant::now();
+            self.meters.batch_size.record(batch.len() as f64);
+            self.commit(std::mem::take(&mut batch), false).await;
+            self.meters.commits.increment(1);
+            self.meters.commit_seconds.record(started.elapsed());
+        }
+    }
+
+    /// Writes a batch until every record has its answer.
+    async fn commit(&mut self, mut batch: Vec<Queued>, mut is_repeat: bool) {
+        while !batch.is_empty() {
+            let records: Vec<&Record> = batch.iter().map(|queued| &queued.record).collect();
+            match self.attempt(&records).await {
+                Ok(recorded) => {
+                    let held: HashSet<Uuid> = recorded.held.into_iter().collect();
+                    let lost = |queued: &Queued| !held.contains(&queued.record.fence);
+                    if batch.iter().any(lost) {
+                        // Nothing was written. Without the lost shards' records the rest will be.
+                        batch = self.refuse(batch, lost);
+                        continue;
+                    }
+                    let mut keyed: HashSet<SagaId> = recorded.keyed.into_iter().collect();
+                    if is_repeat {
+                        // A key that is taken may have been taken by this very batch.
+                        match self.own_keys(&records).await {
+                            Ok(own) => keyed.extend(own),
+                            Err(error) => {
+                                self.reconnect(&error).await;
+                                continue;
+                            }
+                        }
+                    }
+                    return answer(batch, &keyed);
+                }
+                Err(StoreError::Unavailable(error)) => {
+                    self.reconnect(&error).await;
+                    is_repeat = true;
+                }
+                Err(error) => return self.isolate(batch, is_repeat, &error).await,
+            }
+        }
+    }
+
+    async fn own_keys(&mut self, records: &[&Record]) -> Result<Vec<SagaId>, sqlx::Error> {
+        let Some(connection) = &mut self.connection else { return Err(sqlx::Error::PoolClosed) };
+        let asking = own_keys(connection, records);
+        tokio::time::timeout(COMMIT_TIMEOUT, asking).await.unwrap_or(Err(sqlx::Error::PoolTimedOut))
+    }
+
+    async fn connect(&self) -> Result<PgConnection, StoreError> {
+        let mut connection = self.store.connection().await?;
+        match tokio::time::timeout(COMMIT_TIMEOUT, connection.execute(SESSION)).await {
+            Ok(set) => set?,
+            Err(_) => return Err(StoreError::Unavailable(sqlx::Error::PoolTimedOut)),
+        };
+        Ok(connection)
+    }
+
+    async fn attempt(
+        &mut self,
+        records: &[&Record],
+    ) -> Result<crate::store::record::Recorded, StoreError> {
+        let connection = match &mut self.connection {
+            Some(connection) => connection,
+            None => {
+                // Whatever is wrong with a connection that is being made, another may do better.
+                let connection = self.connect().await.map_err(|error| match error {
+                    StoreError::Refused(error) => StoreError::Unavailable(error),
+                    error => error,
+                })?;
+                self.down.store(false, Ordering::Relaxed);
+                self.connection.insert(connection)
+            }
+        };
+        match tokio::time::timeout(COMMIT_TIMEOUT, record(connection, records)).await {
+            Ok(recorded) => recorded,
+            Err(_) => Err(StoreError::Unavailable(sqlx::Error::PoolTimedOut)),
+        }
+    }
+
+    /// A commit whose answer was lost may be there or not. The same batch is written again under
+    /// the fence: rows that are there already are our own.
+    async fn reconnect(&mut self, error: &sqlx::Error) {
+        if self.connection.take().is_some() {
+            self.meters.ambiguous_commits.increment(1);
+            tracing::warn!(%error, "the amends database does not answer; its lane tries again");
+        }
+        self.down.store(true, Ordering::Relaxed);
+        tokio::time::sleep(RECONNECT_AFTER).await;
+    }
+
+    fn refuse(&self, batch: Vec<Queued>, lost: impl Fn(&Queued) -> bool) -> Vec<Queued> {
+        let (refused, kept): (Vec<_>, Vec<_>) = batch.into_iter().partition(lost);
+        self.meters.fenced_writes.increment(refused.len() as u64);
+        for Queued { record, answer } in refused {
+            tracing::warn!(saga = %record.saga_id, shard = record.saga_id.shard(),
+                "a write was refused: another node owns the shard now");
+            // A saga that is gone does not wait for its answer.
+            let _ = answer.send(Written::Fenced);
+        }
+        kept
+    }
+
+    /// The database refuses the batch for a reason that will not pass: find the record it is for.
+    async fn isolate(&mut self, batch: Vec<Queued>, is_repeat: bool, error: &StoreError) {
+        if let [queued] = &batch[..] {
+            let cause = std::error::Error::source(error).map(ToString::to_string);
+            let message = cause.unwrap_or_else(|| error.to_string());
+            tracing::error!(saga = %queued.record.saga_id, error = message,
+                "the database refuses to record a saga");
+            for queued in batch {
+                let _ = queued.answer.send(Written::Impossible(message.clone()));
+            }
+            return;
+        }
+        for queued in batch {
+            Box::pin(self.commit(vec![queued], is_repeat)).await;
+        }
+    }
+}
+
+fn answer(batch: Vec<Queued>, keyed: &HashSet<SagaId>) {
+    for Queued { record, answer } in batch {
+        let with_key = record.start.as_ref().is_some_and(|start| start.key.is_some());
+        let free = !with_key || keyed.contains(&record.saga_id);
+        let _ = answer.send(if free { Written::Yes } else { Written::KeyTaken });
+    }
+}

@@ -1,0 +1,296 @@
+//! One running engine: its workflows, its lanes, the shards it owns, and the sagas it brings to
+//! memory.
+
+use std::collections::HashMap;
+use std::sync::{Arc, PoisonError, RwLock};
+
+use time::OffsetDateTime;
+use tokio::sync::Notify;
+use uuid::Uuid;
+
+use crate::batch::Batcher;
+use crate::clock;
+use crate::driver::{Beginning, Driver};
+use crate::error::StoreError;
+use crate::event::Message;
+use crate::handler::{Description, Handler, Handlers};
+use crate::hub::Hub;
+use crate::id::{SagaId, ShardId};
+use crate::journal::Entry;
+use crate::lane::Lane;
+use crate::lease::Lease;
+use crate::metrics::Meters;
+use crate::program::Registry;
+use crate::shard::{Mailbox, Shard};
+use crate::store::Store;
+use crate::store::lease::NodeName;
+use crate::store::load::Loaded;
+
+/// How many sagas are read in one go.
+const LOAD_PAGE: usize = 500;
+
+/// How soon sagas are read again when the database did not answer.
+const LOAD_AGAIN_AFTER: time::Duration = time::Duration::seconds(1);
+
+/// A saga that new owners found at the same place so often is parked.
+const CLAIMS_MAX: i16 = 3;
+
+/// A saga to bring to memory, and the message that asks for it.
+pub(crate) type Wanted = (SagaId, Option<(Uuid, Message)>);
+
+/// What all tasks of an engine share.
+#[derive(Debug)]
+pub(crate) struct Node {
+    pub(crate) name: NodeName,
+    pub(crate) store: Store,
+    pub(crate) registry: Registry,
+    pub(crate) lanes: Vec<Lane>,
+    pub(crate) lease: Lease,
+    pub(crate) hub: Arc<Hub>,
+    pub(crate) meters: Meters,
+    /// How many shards the database has.
+    pub(crate) shard_count: u16,
+    /// Somebody left a message for a shard of this node.
+    pub(crate) inbox_poke: Notify,
+    /// A shard was let go somewhere.
+    pub(crate) shards_poke: Notify,
+    handlers: Arc<Handlers>,
+    activities: HashMap<&'static str, Activity>,
+    shards: RwLock<HashMap<ShardId, Arc<Shard>>>,
+}
+
+/// An activity as the node runs it.
+#[derive(Clone)]
+pub(crate) struct Activity {
+    pub(crate) handler: Arc<dyn Handler>,
+    pub(crate) description: Description,
+    /// Where its calls are gathered, if they are.
+    pub(crate) batcher: Option<Batcher>,
+}
+
+impl std::fmt::Debug for Activity {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        self.description.fmt(f)
+    }
+}
+
+impl Node {
+    pub(crate) fn new(
+        name: NodeName,
+        store: Store,
+        mut registry: Registry,
+        lanes: Vec<Lane>,
+        shard_count: u16,
+        meters: Meters,
+    ) -> Self {
+        let handlers = Arc::new(std::mem::take(&mut registry.handlers));
+        let activities = handlers.iter().map(|(name, handler)| {
+            let description = handler.describe_self();
+            let batched = description.batch_max > 1;
+            let batcher = batched.then(|| Batcher::start(handler.clone(), description.batch_max));
+            (*name, Activity { handler: handler.clone(), description, batcher })
+        });
+        Self {
+            activities: activities.collect(),
+            name,
+            store,
+            registry,
+            handlers,
+            lanes,
+            lease: Lease::new(),
+            hub: Arc::default(),
+            meters,
+            shard_count,
+            inbox_poke: Notify::new(),
+            shards_poke: Notify::new(),
+            shards: RwLock::default(),
+        }
+    }
+
+    pub(crate) fn handlers(&self) -> &Arc<Handlers> {
+        &self.handlers
+    }
+
+    pub(crate) fn activity(&self, name: &str) -> Option<&Activity> {
+        self.activities.get(name)
+    }
+
+    /// The lane that writes a shard.
+    pub(crate) fn lane(&self, shard: ShardId) -> Lane {
+        self.lanes[shard.unsigned_abs() as usize % self.lanes.len()].clone()
+    }
+
+    /// The shard, if this node owns it and may start something on it.
+    pub(crate) fn shard(&self, id: ShardId) -> Option<Arc<Shard>> {
+        let shards = self.shards.read().unwrap_or_else(PoisonError::into_inner);
+        shards.get(&id).filter(|shard| shard.is_open()).cloned()
+    }
+
+    /// All shards this node owns.
+    pub(crate) fn owned(&self) -> Vec<Arc<Shard>> {
+        let shards = self.shards.read().unwrap_or_else(PoisonError::into_inner);
+        shards.values().cloned().collect()
+    }
+
+    pub(crate) fn own(&self, shard: Arc<Shard>) {
+        let mut shards = self.shards.write().unwrap_or_else(PoisonError::into_inner);
+        if let Some(former) = shards.insert(shard.id, shard) {
+            former.lost.cancel();
+        }
+        self.meters.shards.set(shards.len() as f64);
+    }
+
+    /// Another node owns the shard: everything of it in memory stops where it is.
+    pub(crate) fn shard_lost(&self, lost: &Arc<Shard>) {
+        if !lost.lost.is_cancelled() {
+            tracing::warn!(shard = lost.id, "a shard was lost to another node");
+        }
+        self.disown(lost);
+    }
+
+    /// Forgets a shard.
+    pub(crate) fn disown(&self, shard: &Arc<Shard>) {
+        shard.lost.cancel();
+        let mut shards = self.shards.write().unwrap_or_else(PoisonError::into_inner);
+        if shards.get(&shard.id).is_some_and(|owned| Arc::ptr_eq(owned, shard)) {
+            shards.remove(&shard.id);
+        }
+        self.meters.shards.set(shards.len() as f64);
+    }
+
+    /// Brings sagas to memory, in the background. `claimed`: their former owner died over them.
+    pub(crate) fn bring(self: &Arc<Self>, shard: &Arc<Shard>, sagas: Vec<Wanted>, claimed: bool) {
+        let mut wanted = Vec::with_capacity(sagas.len());
+        for (id, message) in sagas {
+            match (shard.activate(id), message) {
+                (Some(mailbox), message) => {
+                    if let Some((id, message)) = message {
+                        Shard::post(&mailbox, id, message);
+                    }
+                    wanted.push((id, mailbox));
+                }
+                // It came to memory meanwhile, or may not: the inbox shows the message again.
+                (None, Some((message, _))) => {
+                    shard.undelivered(message);
+                    self.inbox_poke.notify_one();
+                }
+                (None, None) => {}
+            }
+        }
+        if wanted.is_empty() {
+            return;
+        }
+        let (node, shard) = (self.clone(), shard.clone());
+        let tasks = shard.tasks.clone();
+        tasks.spawn(async move {
+            for page in wanted.chunks(LOAD_PAGE) {
+                if let Err(error) = node.load(&shard, page, claimed).await {
+                    tracing::warn!(shard = shard.id, %error, "sagas could not be read; it is tried again");
+                    let soon = clock::now() + LOAD_AGAIN_AFTER;
+                    for (id, _) in page {
+                        shard.forget(*id);
+                        shard.rests(*id, soon);
+                    }
+                }
+            }
+        });
+    }
+
+    async fn load(
+        self: &Arc<Self>,
+        shard: &Arc<Shard>,
+        page: &[(SagaId, Arc<Mailbox>)],
+        claimed: bool,
+    ) -> Result<(), StoreError> {
+        let ids: Vec<SagaId> = page.iter().map(|(id, _)| *id).collect();
+        let loaded = self.store.load(shard.id, &ids).await?;
+        let mut claims = Vec::new();
+        let mut mailboxes: HashMap<SagaId, Arc<Mailbox>> = page.iter().cloned().collect();
+        let mut drivers = Vec::with_capacity(loaded.len());
+        for saga in loaded {
+            let entries = match &saga.entries {
+                Ok(entries) => entries,
+                Err(error) => {
+                    // Nothing may be written after what can not be read: it stays open, and overdue.
+                    tracing::error!(saga = %saga.id, error, "a journal can not be read");
+                    continue;
+                }
+            };
+            let Some(mailbox) = mailboxes.remove(&saga.id) else { continue };
+            let rev = entries.len() as i32;
+            let found = if claimed { claim(&saga, rev) } else { 0 };
+            if found > 0 {
+                claims.push((saga.id, found, rev));
+            }
+            drivers.push((self.resume(shard, mailbox, &saga, entries), found));
+        }
+        if !claims.is_empty() {
+            self.store.claimed(shard.id, shard.fence, &claims).await?;
+        }
+        self.meters.loaded.increment(drivers.len() as u64);
+        for (mut driver, found) in drivers {
+            if found >= CLAIMS_MAX {
+                driver.poison(found);
+            }
+            shard.tasks.spawn(driver.run());
+        }
+        for id in mailboxes.into_keys() {
+            shard.forget(id);
+        }
+        Ok(())
+    }
+
+    fn resume(
+        self: &Arc<Self>,
+        shard: &Arc<Shard>,
+        mailbox: Arc<Mailbox>,
+        saga: &Loaded,
+        entries: &[Entry],
+    ) -> Driver {
+        let beginning = Beginning {
+            id: saga.id,
+            workflow: saga.workflow.clone(),
+            root: saga.root,
+            input: saga.input.clone(),
+            created_at: saga.created_at,
+        };
+        Driver::resume(self.clone(), shard.clone(), mailbox, &beginning, entries)
+    }
+
+    /// Brings back what a shard that was just taken has open: what is due now to memory, the rest
+    /// to the timekeeper. In bounded pages.
+    pub(crate) async fn recover(
+        self: &Arc<Self>,
+        shard: &Arc<Shard>,
+        abandoned: bool,
+    ) -> Result<usize, StoreError> {
+        let mut after = (OffsetDateTime::UNIX_EPOCH, SagaId::floor(OffsetDateTime::UNIX_EPOCH));
+        let mut found = 0;
+        loop {
+            let page = self.store.open_sagas(shard.id, after, LOAD_PAGE as i64).await?;
+            let Some(last) = page.last() else { return Ok(found) };
+            after = (last.next_at, last.saga_id);
+            found += page.len();
+            let now = clock::now();
+            let (due, resting): (Vec<_>, Vec<_>) =
+                page.into_iter().partition(|open| open.phase == "running" || open.next_at <= now);
+            for open in resting {
+                shard.rests(open.saga_id, open.next_at);
+            }
+            self.bring(
+                shard,
+                due.into_iter().map(|open| (open.saga_id, None)).collect(),
+                abandoned,
+            );
+            if shard.lost.is_cancelled() {
+                return Ok(found);
+            }
+        }
+    }
+}
+
+/// How many owners in a row found the saga where it is, this one included.
+fn claim(saga: &Loaded, rev: i32) -> i16 {
+    let before = if saga.claimed_rev == Some(rev) { saga.claims } else { 0 };
+    if saga.ended { 0 } else { before.saturating_add(1) }
+}

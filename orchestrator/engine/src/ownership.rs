@@ -1,0 +1,177 @@
+//! Keeps the node's lease, shares the shards evenly among the nodes that are alive, takes over
+//! those of the dead, and hands over gracefully.
+
+use std::collections::HashSet;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use tokio_util::sync::CancellationToken;
+use uuid::Uuid;
+
+use crate::error::StoreError;
+use crate::id::ShardId;
+use crate::node::Node;
+use crate::shard::Shard;
+use crate::store::lease::{LeaseConnection, ShardRow, Taken};
+
+/// How soon a renewal that failed is tried again: the lease has time for more than one.
+const RENEW_AGAIN_AFTER: Duration = Duration::from_millis(300);
+/// How long a shard's sagas get to finish the attempts that are under way.
+const DRAIN_MAX: Duration = Duration::from_secs(20);
+
+/// The task that owns the node's lease.
+pub(crate) struct Ownership {
+    node: Arc<Node>,
+    connection: LeaseConnection,
+    ttl: Duration,
+    /// Ends everything of this node at once.
+    stopped: CancellationToken,
+}
+
+impl Ownership {
+    pub(crate) fn new(node: Arc<Node>, ttl: Duration, stopped: CancellationToken) -> Self {
+        let connection = LeaseConnection::new(node.store.clone());
+        Self { node, connection, ttl, stopped }
+    }
+
+    /// Renews the lease and looks after the shards, once.
+    pub(crate) async fn run_once(&mut self) -> Result<(), StoreError> {
+        let sent = Instant::now();
+        self.connection.renew(&self.node.name, self.ttl).await?;
+        self.node.lease.renewed(sent, self.ttl);
+        let (shards, nodes) = self.connection.shards().await?;
+        self.drop_lost(&shards);
+        let share = shards.len().div_ceil(nodes.max(1));
+        let owned = self.node.owned();
+        if owned.len() > share {
+            self.hand_over(owned.into_iter().skip(share).collect()).await;
+        } else {
+            self.take_free(&shards, share - owned.len()).await?;
+        }
+        Ok(())
+    }
+
+    /// Goes on until `leaving`, then hands everything over.
+    pub(crate) async fn run(mut self, leaving: CancellationToken) {
+        let mut pause = self.ttl / 3;
+        loop {
+            tokio::select! {
+                () = leaving.cancelled() => break,
+                () = self.stopped.cancelled() => return,
+                () = self.node.shards_poke.notified() => {}
+                () = tokio::time::sleep(pause) => {}
+            }
+            pause = self.ttl / 3;
+            if let Err(error) = self.run_once().await {
+                tracing::warn!(%error, node = %self.node.name.id, "the lease could not be renewed");
+                pause = RENEW_AGAIN_AFTER;
+            }
+        }
+        self.hand_over(self.node.owned()).await;
+        if let Err(error) = self.connection.leave(self.node.name.id).await {
+            tracing::warn!(%error, "the lease could not be ended; it runs out by itself");
+        }
+    }
+
+    /// Shards that another node owns by now.
+    fn drop_lost(&self, rows: &[ShardRow]) {
+        for shard in self.node.owned() {
+            let row = rows.iter().find(|row| row.shard_id == shard.id);
+            if row.is_none_or(|row| row.fence != shard.fence) {
+                self.node.shard_lost(&shard);
+            }
+        }
+    }
+
+    async fn take_free(&mut self, rows: &[ShardRow], most: usize) -> Result<(), StoreError> {
+        let in_memory: HashSet<ShardId> = self.node.owned().iter().map(|shard| shard.id).collect();
+        // What is ours in the database and not in memory (its sagas could not be read, the answer of
+        // the take was lost) is taken again, under a new fence.
+        let is_ours = |row: &ShardRow| row.node_id == Some(self.node.name.id);
+        let free: Vec<(ShardId, Uuid)> = rows
+            .iter()
+            .filter(|row| !in_memory.contains(&row.shard_id) && (row.is_free() || is_ours(row)))
+            .map(|row| (row.shard_id, row.fence))
+            .take(most)
+            .collect();
+        if free.is_empty() {
+            return Ok(());
+        }
+        for taken in self.connection.take(&free, self.node.name.id).await? {
+            self.take(taken);
+        }
+        Ok(())
+    }
+
+    fn take(&self, Taken { shard_id, fence, abandoned }: Taken) {
+        let lane = self.node.lane(shard_id);
+        let shard = Arc::new(Shard::new(shard_id, fence, lane, self.stopped.child_token()));
+        self.node.own(shard.clone());
+        if abandoned {
+            self.node.meters.takeovers.increment(1);
+        }
+        let node = self.node.clone();
+        tokio::spawn(async move {
+            match node.recover(&shard, abandoned).await {
+                Ok(0) => {}
+                Ok(open) => tracing::info!(shard = shard_id, open, abandoned, "took a shard"),
+                Err(error) => {
+                    // Without its sagas the shard would only seem to be looked after.
+                    tracing::warn!(shard = shard_id, %error, "a shard's sagas could not be read; it is taken again");
+                    node.disown(&shard);
+                }
+            }
+            node.inbox_poke.notify_one();
+        });
+    }
+
+    /// Lets shards go once their sagas finished what is under way. The lease is renewed meanwhile:
+    /// an attempt may take longer than it lasts.
+    async fn hand_over(&mut self, shards: Vec<Arc<Shard>>) {
+        let handing = drained(&shards);
+        tokio::pin!(handing);
+        loop {
+            tokio::select! {
+                () = &mut handing => break,
+                () = tokio::time::sleep(self.ttl / 3) => {
+                    let sent = Instant::now();
+                    if self.connection.renew(&self.node.name, self.ttl).await.is_ok() {
+                        self.node.lease.renewed(sent, self.ttl);
+                    }
+                }
+            }
+        }
+        self.release(&shards).await;
+    }
+
+    async fn release(&mut self, shards: &[Arc<Shard>]) {
+        let released: Vec<(ShardId, Uuid)> =
+            shards.iter().map(|shard| (shard.id, shard.fence)).collect();
+        for shard in shards {
+            self.node.disown(shard);
+        }
+        if released.is_empty() {
+            return;
+        }
+        if let Err(error) = self.connection.release(&released).await {
+            tracing::warn!(%error, "shards could not be handed over; they are free when the lease ends");
+        }
+    }
+}
+
+/// Lets the sagas of these shards finish what is under way.
+async fn drained(shards: &[Arc<Shard>]) {
+    for shard in shards {
+        shard.drain();
+    }
+    let all = async {
+        for shard in shards {
+            shard.tasks.wait().await;
+        }
+    };
+    if tokio::time::timeout(DRAIN_MAX, all).await.is_err() {
+        tracing::warn!(
+            "some attempts did not end in time; the next owner repeats them under their keys"
+        );
+    }
+}

@@ -1,0 +1,119 @@
+//! The only SQL on schema `saga`: one verb a file.
+
+use std::str::FromStr;
+use std::time::Duration;
+
+use sqlx::pool::PoolConnection;
+use sqlx::postgres::{PgConnectOptions, PgConnection, PgPool, PgPoolOptions, PgSslMode};
+use sqlx::{ConnectOptions, Connection, Postgres};
+
+use crate::error::{StoreError, is_passing};
+
+pub(crate) mod inbox;
+pub(crate) mod lease;
+mod list;
+pub(crate) mod load;
+mod nodes;
+pub(crate) mod operate;
+pub(crate) mod partitions;
+pub(crate) mod query;
+pub(crate) mod record;
+pub(crate) mod start;
+mod verify;
+
+#[cfg(test)]
+mod operator_tests;
+#[cfg(test)]
+mod statement_tests;
+
+/// The small pool behind the API: views, lists, starts on other nodes' shards, messages. The lanes
+/// and the lease have connections of their own, which its callers can not starve.
+#[derive(Clone, Debug)]
+pub struct Store {
+    pub(crate) pool: PgPool,
+    options: PgConnectOptions,
+}
+
+/// How long one statement may run.
+const STATEMENT_TIMEOUT: Duration = Duration::from_secs(10);
+/// How long an answer may take with everything: longer than the server lets a statement run, so that
+/// it ends only what has no server any more.
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(12);
+/// How long a connection may take to be made or to become free.
+const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(2);
+/// How many connections the API shares.
+const POOL_CONNECTIONS_MAX: u32 = 8;
+
+/// The options of a database URL, with a name for the server's list of sessions. A server that is
+/// not on this machine is spoken to over TLS and must prove who it is, unless the URL says
+/// otherwise.
+pub fn connect_options(url: &str) -> Result<PgConnectOptions, sqlx::Error> {
+    let options = PgConnectOptions::from_str(url)?
+        .application_name("amends")
+        .log_statements(tracing::log::LevelFilter::Off);
+    let host = options.get_host();
+    let is_here =
+        matches!(host, "localhost" | "127.0.0.1" | "::1" | "[::1]") || host.starts_with('/');
+    let is_said = url.contains("sslmode=") || url.contains("ssl-mode=");
+    Ok(if is_here || is_said { options } else { options.ssl_mode(PgSslMode::VerifyFull) })
+}
+
+impl Store {
+    /// Connects to the `amends` database.
+    pub async fn connect(url: &str) -> Result<Self, StoreError> {
+        let options = connect_options(url)?.options([
+            ("statement_timeout", STATEMENT_TIMEOUT.as_millis().to_string()),
+            ("lock_timeout", "5000".to_owned()),
+            ("idle_in_transaction_session_timeout", "5000".to_owned()),
+            // Every statement finds its rows by a key, whatever the values: planning one over all
+            // partitions for each execution would cost more than running it.
+            ("plan_cache_mode", "force_generic_plan".to_owned()),
+        ]);
+        let pool = PgPoolOptions::new()
+            .max_connections(POOL_CONNECTIONS_MAX)
+            .acquire_timeout(ACQUIRE_TIMEOUT)
+            .connect_with(options.clone())
+            .await?;
+        Ok(Self { pool, options })
+    }
+
+    /// Runs a statement on a connection of the pool. One that fails or takes too long, or whose caller
+    /// goes away in the middle, costs the connection: sqlx keeps sockets whose other end is gone.
+    pub(crate) async fn with<T>(
+        &self,
+        statement: impl AsyncFnOnce(&mut PgConnection) -> sqlx::Result<T>,
+    ) -> Result<T, StoreError> {
+        let mut lease = Lease { connection: self.pool.acquire().await?, is_healthy: false };
+        match tokio::time::timeout(ANSWER_TIMEOUT, statement(&mut lease.connection)).await {
+            Ok(answer) => {
+                // The server answered, be it with an error of the statement.
+                lease.is_healthy = !matches!(&answer, Err(error) if is_passing(error));
+                Ok(answer?)
+            }
+            Err(_) => Err(StoreError::Unavailable(sqlx::Error::PoolTimedOut)),
+        }
+    }
+
+    /// A connection of one's own, outside the pool.
+    pub(crate) async fn connection(&self) -> Result<PgConnection, StoreError> {
+        let connecting = PgConnection::connect_with(&self.options);
+        match tokio::time::timeout(ACQUIRE_TIMEOUT, connecting).await {
+            Ok(connection) => Ok(connection?),
+            Err(_) => Err(StoreError::Unavailable(sqlx::Error::PoolTimedOut)),
+        }
+    }
+}
+
+/// A connection that is closed when it is dropped, unless its use ended well.
+struct Lease {
+    connection: PoolConnection<Postgres>,
+    is_healthy: bool,
+}
+
+impl Drop for Lease {
+    fn drop(&mut self) {
+        if !self.is_healthy {
+            self.connection.close_on_drop();
+        }
+    }
+}

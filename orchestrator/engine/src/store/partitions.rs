@@ -1,0 +1,102 @@
+//! Keeps the partitions of the history ahead of time: one a week, by the time in the saga's id.
+
+use sqlx::postgres::PgConnection;
+use sqlx::{AssertSqlSafe, Executor};
+use time::{Duration, OffsetDateTime, Time};
+
+use crate::error::StoreError;
+use crate::id::SagaId;
+use crate::store::Store;
+
+/// How far ahead partitions are made: a node that can not make any for so long starts to fail.
+const AHEAD: Duration = Duration::weeks(8);
+/// How far back the first ones reach, for sagas whose ids were made by a clock that is behind.
+const BEHIND: Duration = Duration::weeks(1);
+
+/// SQLSTATE `duplicate_table`.
+const EXISTS: &str = "42P07";
+
+pub(crate) const SHARD_COUNT: &str = "select shards from saga.setting";
+pub(crate) const SET_SHARDS: &str = "\
+insert into saga.setting (shards) values ($1) on conflict do nothing";
+pub(crate) const MAKE_SHARDS: &str = "\
+insert into saga.shard (shard_id, fence)
+select id, gen_random_uuid()
+  from saga.setting, generate_series(0, shards - 1) id
+    on conflict do nothing";
+/// Once among all nodes and however often it is tried.
+pub(crate) const CLAIM_RUN: &str = "\
+insert into saga.schedule_run (schedule, scheduled_for, node_id) values ($1, $2, $3)
+    on conflict do nothing";
+
+impl Store {
+    /// How many shards the database was made with; none: it was not made.
+    pub(crate) async fn shard_count(&self) -> Result<Option<u16>, StoreError> {
+        let shards: Option<i16> = self
+            .with(async |connection| {
+                sqlx::query_scalar(SHARD_COUNT).fetch_optional(connection).await
+            })
+            .await?;
+        Ok(shards.map(i16::unsigned_abs))
+    }
+
+    /// Whether this node is the one to do what `schedule` has for `scheduled_for`.
+    pub(crate) async fn claim_run(
+        &self,
+        schedule: &str,
+        scheduled_for: OffsetDateTime,
+        node: uuid::Uuid,
+    ) -> Result<bool, StoreError> {
+        let query = sqlx::query(CLAIM_RUN).bind(schedule).bind(scheduled_for).bind(node);
+        Ok(self.with(async |connection| query.execute(connection).await).await?.rows_affected() > 0)
+    }
+
+    /// Makes the partitions that are needed from now on.
+    pub(crate) async fn make_partitions(&self, now: OffsetDateTime) -> Result<(), StoreError> {
+        let mut connection = self.connection().await?;
+        make_partitions(&mut connection, now).await
+    }
+}
+
+/// Makes the shards, once, and the first partitions.
+pub(crate) async fn furnish(
+    connection: &mut PgConnection,
+    shards: u16,
+    now: OffsetDateTime,
+) -> Result<(), StoreError> {
+    sqlx::query(SET_SHARDS).bind(shards as i16).execute(&mut *connection).await?;
+    sqlx::query(MAKE_SHARDS).execute(&mut *connection).await?;
+    make_partitions(connection, now).await
+}
+
+async fn make_partitions(
+    connection: &mut PgConnection,
+    now: OffsetDateTime,
+) -> Result<(), StoreError> {
+    let mut monday = monday_of(now - BEHIND);
+    while monday < now + AHEAD {
+        let (from, to) = (SagaId::floor(monday), SagaId::floor(monday + Duration::weeks(1)));
+        let (year, week, _) = monday.to_iso_week_date();
+        for table in ["saga", "entry"] {
+            // Rows are written once or twice and found by their keys: no need to look again soon.
+            let make = format!(
+                "create table if not exists saga.{table}_{year}w{week:02} \
+                 partition of saga.{table} for values from ('{from}') to ('{to}') \
+                 with (autovacuum_vacuum_scale_factor = 0.1)"
+            );
+            match connection.execute(AssertSqlSafe(make)).await {
+                Ok(_) => {}
+                // Another node made it at the same moment.
+                Err(sqlx::Error::Database(error)) if error.code().as_deref() == Some(EXISTS) => {}
+                Err(error) => return Err(error.into()),
+            }
+        }
+        monday += Duration::weeks(1);
+    }
+    Ok(())
+}
+
+fn monday_of(at: OffsetDateTime) -> OffsetDateTime {
+    let days = i64::from(at.weekday().number_days_from_monday());
+    (at - Duration::days(days)).replace_time(Time::MIDNIGHT)
+}

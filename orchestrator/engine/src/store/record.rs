@@ -1,0 +1,211 @@
+//! Writes what many sagas have to write, in one statement and one commit, under the fence.
+
+use sqlx::postgres::PgConnection;
+use sqlx::{AssertSqlSafe, Row};
+use time::OffsetDateTime;
+use uuid::Uuid;
+
+use crate::error::StoreError;
+use crate::id::{SagaId, ShardId};
+use crate::summary::Standing;
+use crate::view::Phase;
+
+pub(crate) const RECORD: &str = include_str!("record.sql");
+
+/// What one saga has to write in one commit.
+#[derive(Debug)]
+pub(crate) struct Record {
+    pub(crate) saga_id: SagaId,
+    /// The fence under which this node owns the saga's shard.
+    pub(crate) fence: Uuid,
+    /// The saga itself, when it starts.
+    pub(crate) start: Option<NewSaga>,
+    pub(crate) entry: Option<NewEntry>,
+    /// The row, when something changed that a person would see. A starting saga's goes with it.
+    pub(crate) standing: Option<(Standing, i32, OffsetDateTime)>,
+    /// Messages that led to this.
+    pub(crate) taken: Vec<Uuid>,
+}
+
+/// A saga's row at its start.
+#[derive(Debug)]
+pub(crate) struct NewSaga {
+    pub(crate) workflow: &'static str,
+    pub(crate) root: Uuid,
+    pub(crate) business_key: Option<String>,
+    pub(crate) subject: Option<String>,
+    pub(crate) input: Vec<u8>,
+    pub(crate) created_at: OffsetDateTime,
+    pub(crate) key: Option<NewKey>,
+}
+
+/// A start key.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct NewKey {
+    pub(crate) hash: [u8; 32],
+    pub(crate) fingerprint: [u8; 32],
+}
+
+/// One entry of the journal.
+#[derive(Debug)]
+pub(crate) struct NewEntry {
+    pub(crate) seq: i32,
+    pub(crate) at: OffsetDateTime,
+    pub(crate) fingerprint: Option<String>,
+    pub(crate) body: Vec<u8>,
+}
+
+/// What became of a batch.
+#[derive(Debug)]
+pub(crate) struct Recorded {
+    /// The fences that still held. Fewer than asked for: nothing was written. Not the shards: this node
+    /// may have lost one and taken it again since.
+    pub(crate) held: Vec<Uuid>,
+    /// The starts whose key was free.
+    pub(crate) keyed: Vec<SagaId>,
+}
+
+/// Declares a struct of columns, one vector each, bound in the order of its fields.
+macro_rules! columns {
+    ($name:ident<$life:lifetime> { $($field:ident: $type:ty),* $(,)? }) => {
+        #[derive(Default)]
+        struct $name<$life> { $($field: Vec<$type>),*, _life: std::marker::PhantomData<&$life ()> }
+        impl<$life> $name<$life> {
+            fn bind(self, query: Query<$life>) -> Query<$life> {
+                query$(.bind(self.$field))*
+            }
+        }
+    };
+}
+
+type Query<'q> = sqlx::query::Query<'q, sqlx::Postgres, sqlx::postgres::PgArguments>;
+
+columns!(Starts<'a> {
+    shard: ShardId, saga: SagaId, key: Option<&'a [u8]>, fingerprint: Option<&'a [u8]>,
+    created_at: OffsetDateTime, workflow: &'a str, root: Uuid, business_key: Option<&'a str>,
+    subject: Option<&'a str>, input: &'a [u8], phase: &'static str, ending: Option<&'static str>,
+    step: i32, activity: Option<&'a str>, next_at: Option<OffsetDateTime>, rev: i32,
+});
+
+columns!(Entries<'a> {
+    shard: ShardId, saga: SagaId, seq: i32, at: OffsetDateTime, fingerprint: Option<&'a str>,
+    body: &'a [u8], with_key: bool,
+});
+
+columns!(Rows<'a> {
+    shard: ShardId, saga: SagaId, direction: &'static str, phase: &'static str,
+    ending: Option<&'static str>, step: i32, activity: Option<&'a str>, attempt: i32,
+    first_failed_at: Option<OffsetDateTime>, next_at: Option<OffsetDateTime>,
+    dependency: Option<&'a str>, error_code: Option<&'a str>, error_message: Option<&'a str>,
+    fingerprint: Option<&'a str>, attention: Option<&'a str>, rev: i32, changed_at: OffsetDateTime,
+});
+
+pub(crate) const OWN_KEYS: &str = "\
+select k.saga_id from saga.start_key k
+  join unnest($1::smallint[], $2::bytea[], $3::uuid[]) mine(shard_id, key_hash, saga_id)
+    on k.shard_id = mine.shard_id and k.key_hash = mine.key_hash and k.saga_id = mine.saga_id";
+
+/// Which of the starts own their key, after a commit whose answer was lost.
+pub(crate) async fn own_keys(
+    connection: &mut PgConnection,
+    records: &[&Record],
+) -> Result<Vec<SagaId>, sqlx::Error> {
+    let starts = records.iter().filter_map(|record| {
+        let key = record.start.as_ref()?.key.as_ref()?;
+        Some((record.saga_id, &key.hash[..]))
+    });
+    let (ids, hashes): (Vec<SagaId>, Vec<&[u8]>) = starts.unzip();
+    let shards: Vec<ShardId> = ids.iter().map(|id| id.shard()).collect();
+    let query = sqlx::query_scalar(OWN_KEYS).bind(shards).bind(hashes).bind(ids);
+    query.fetch_all(connection).await
+}
+
+/// Writes `records`: all of them, or none if a fence is lost.
+pub(crate) async fn record(
+    connection: &mut PgConnection,
+    records: &[&Record],
+) -> Result<Recorded, StoreError> {
+    let mut fences: Vec<(ShardId, Uuid)> =
+        records.iter().map(|record| (record.saga_id.shard(), record.fence)).collect();
+    fences.sort_unstable();
+    fences.dedup();
+    let (shards, fences): (Vec<ShardId>, Vec<Uuid>) = fences.into_iter().unzip();
+    let (mut starts, mut entries) = (Starts::default(), Entries::default());
+    let (mut rows, mut taken) = (Rows::default(), (Vec::new(), Vec::new()));
+    for record in records {
+        match (&record.start, &record.standing) {
+            (Some(start), Some((standing, rev, _))) => starts.push(record, start, standing, *rev),
+            (_, Some((standing, rev, at))) => rows.push(record, standing, *rev, *at),
+            _ => {}
+        }
+        if let Some(entry) = &record.entry {
+            entries.push(record, entry);
+        }
+        for message in &record.taken {
+            taken.0.push(record.saga_id.shard());
+            taken.1.push(*message);
+        }
+    }
+    let query = sqlx::query(AssertSqlSafe(RECORD)).bind(shards).bind(fences);
+    let query = rows.bind(entries.bind(starts.bind(query))).bind(taken.0).bind(taken.1);
+    let row = query.fetch_one(connection).await?;
+    let held: Option<Vec<Uuid>> = row.try_get("held")?;
+    let keyed: Option<Vec<SagaId>> = row.try_get("keyed")?;
+    Ok(Recorded { held: held.unwrap_or_default(), keyed: keyed.unwrap_or_default() })
+}
+
+impl<'a> Starts<'a> {
+    fn push(&mut self, record: &Record, start: &'a NewSaga, standing: &'a Standing, rev: i32) {
+        self.shard.push(record.saga_id.shard());
+        self.saga.push(record.saga_id);
+        self.key.push(start.key.as_ref().map(|key| &key.hash[..]));
+        self.fingerprint.push(start.key.as_ref().map(|key| &key.fingerprint[..]));
+        self.created_at.push(start.created_at);
+        self.workflow.push(start.workflow);
+        self.root.push(start.root);
+        self.business_key.push(start.business_key.as_deref());
+        self.subject.push(start.subject.as_deref());
+        self.input.push(&start.input);
+        self.phase.push(standing.phase.name());
+        self.ending.push(standing.ending.map(|ending| ending.name()));
+        self.step.push(standing.step as i32);
+        self.activity.push(standing.activity.as_deref());
+        self.next_at.push(standing.next_at);
+        self.rev.push(rev);
+    }
+}
+
+impl<'a> Entries<'a> {
+    fn push(&mut self, record: &Record, entry: &'a NewEntry) {
+        self.shard.push(record.saga_id.shard());
+        self.saga.push(record.saga_id);
+        self.seq.push(entry.seq);
+        self.at.push(entry.at);
+        self.fingerprint.push(entry.fingerprint.as_deref());
+        self.body.push(&entry.body);
+        self.with_key.push(record.start.as_ref().is_some_and(|start| start.key.is_some()));
+    }
+}
+
+impl<'a> Rows<'a> {
+    fn push(&mut self, record: &Record, standing: &'a Standing, rev: i32, at: OffsetDateTime) {
+        let problem = standing.problem.as_ref().filter(|_| standing.phase != Phase::Ended);
+        self.shard.push(record.saga_id.shard());
+        self.saga.push(record.saga_id);
+        self.direction.push(standing.direction.name());
+        self.phase.push(standing.phase.name());
+        self.ending.push(standing.ending.map(|ending| ending.name()));
+        self.step.push(standing.step as i32);
+        self.activity.push(standing.activity.as_deref());
+        self.attempt.push(standing.attempt as i32);
+        self.first_failed_at.push(standing.first_failed_at);
+        self.next_at.push(standing.next_at);
+        self.dependency.push(standing.dependency.as_deref());
+        self.error_code.push(problem.map(|problem| &*problem.code));
+        self.error_message.push(problem.map(|problem| &*problem.message));
+        self.fingerprint.push(problem.map(|problem| &*problem.fingerprint));
+        self.attention.push(standing.attention.as_deref());
+        self.rev.push(rev);
+        self.changed_at.push(at);
+    }
+}

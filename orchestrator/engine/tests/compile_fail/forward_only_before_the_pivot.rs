@@ -1,0 +1,36 @@
+//! A forward-only activity before the pivot.
+use engine::{Abort, Activity, Attempt, Failure, ForwardOnly, Saga, Workflow};
+use serde::{Deserialize, Serialize};
+
+struct World;
+
+#[derive(Serialize, Deserialize)]
+struct Put(u32);
+
+impl Activity for Put {
+    const NAME: &'static str = "put";
+    const DEPENDENCY: &'static str = "world";
+    type Services = World;
+    type Output = u32;
+    type Class = ForwardOnly;
+
+    async fn run(&self, _: &World, _: &Attempt) -> Result<u32, Failure> {
+        Ok(self.0)
+    }
+}
+
+struct Flow;
+
+impl Workflow for Flow {
+    const NAME: &'static str = "flow";
+    type Services = World;
+    type Input = ();
+    type Output = u32;
+    type Activities = (Put,);
+
+    async fn run(saga: &mut Saga<Self>, (): ()) -> Result<u32, Abort> {
+        saga.step(Put(1)).await
+    }
+}
+
+fn main() {}

@@ -1,0 +1,21 @@
+//! An activity that does not say how it is taken back.
+use engine::{Activity, Attempt, Failure};
+use serde::{Deserialize, Serialize};
+
+struct World;
+
+#[derive(Serialize, Deserialize)]
+struct Put(u32);
+
+impl Activity for Put {
+    const NAME: &'static str = "put";
+    const DEPENDENCY: &'static str = "world";
+    type Services = World;
+    type Output = u32;
+
+    async fn run(&self, _: &World, _: &Attempt) -> Result<u32, Failure> {
+        Ok(self.0)
+    }
+}
+
+fn main() {}

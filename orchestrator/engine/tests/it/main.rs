@@ -1,0 +1,20 @@
+//! The engine's promises, against real PostgreSQL.
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+mod harness;
+mod script;
+mod stock;
+
+mod cancels;
+mod joins;
+mod owns_shards;
+mod parks;
+mod pauses;
+mod pivots;
+mod resolves;
+mod rests;
+mod retries;
+mod runs_sagas;
+mod survives_the_database;
+mod sweeps_faults;
+mod waits;

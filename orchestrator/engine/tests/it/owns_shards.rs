@@ -1,0 +1,153 @@
+//! One writer a shard: nodes share them, take over from the dead, hand over gracefully, and a
+//! former owner can not write.
+
+use std::time::Duration;
+
+use engine::journal::Ending;
+use engine::{Engine, SagaId};
+use sqlx::{Connection, PgConnection};
+use tokio::time::Instant;
+
+use crate::harness::{SOON, database, ended, ends, engine, start, with_key};
+use crate::stock::{Order, Stock, registry};
+
+/// Waits until the nodes own so many shards each, in any order.
+async fn shares(engine: &Engine, mut expected: Vec<usize>) {
+    expected.sort_unstable();
+    let deadline = Instant::now() + SOON;
+    loop {
+        let nodes = engine.operator().nodes().await.unwrap();
+        let alive = nodes.iter().filter(|node| node.alive);
+        let mut shares: Vec<usize> = alive.map(|node| node.shards.len()).collect();
+        shares.sort_unstable();
+        if shares == expected {
+            return;
+        }
+        assert!(Instant::now() < deadline, "{shares:?} instead of {expected:?}");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_crashed_node_is_taken_over_and_its_sagas_go_on() {
+    let url = database().await;
+    let stock = Stock::closed();
+    let first = engine(&url, registry(&stock)).await;
+    let mut ids = Vec::new();
+    for _ in 0..50 {
+        ids.push(first.client().start(start("take-many", &Order::of(3))).await.unwrap().id);
+    }
+    stock.called(50).await;
+    first.crash();
+    let second = engine(&url, registry(&stock)).await;
+    stock.gate.send_replace(true);
+    for id in ids {
+        ends(&second.client(), id, Ending::Completed).await;
+    }
+    assert_eq!(stock.taken(), 150);
+    second.shutdown().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn nodes_share_the_shards_and_hand_over_when_one_leaves() {
+    let url = database().await;
+    let stock = Stock::open();
+    let first = engine(&url, registry(&stock)).await;
+    shares(&first, vec![8]).await;
+    let second = engine(&url, registry(&stock)).await;
+    shares(&first, vec![4, 4]).await;
+    // Keys lead to shards of both nodes, whoever is asked.
+    let mut ids: Vec<SagaId> = Vec::new();
+    for number in 0..40 {
+        let order = with_key(start("take-many", &Order::of(2)), &number.to_string());
+        ids.push(first.client().start(order).await.unwrap().id);
+    }
+    for id in &ids {
+        ends(&first.client(), *id, Ending::Completed).await;
+    }
+    first.shutdown().await;
+    shares(&second, vec![8]).await;
+    for id in ids {
+        ends(&second.client(), id, Ending::Completed).await;
+    }
+    assert_eq!(stock.taken(), 80);
+    second.shutdown().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_former_owner_can_not_write() {
+    let url = database().await;
+    let stock = Stock::closed();
+    let engine = engine(&url, registry(&stock)).await;
+    let id = engine.client().start(start("take-many", &Order::of(2))).await.unwrap().id;
+    stock.called(1).await;
+    // Another node takes the shard over and dies at once.
+    let mut other = PgConnection::connect(&url).await.unwrap();
+    let takeover = "update saga.shard set fence = gen_random_uuid(), node_id = gen_random_uuid() \
+                    where shard_id = $1";
+    sqlx::query(takeover).bind(id.shard()).execute(&mut other).await.unwrap();
+    let before: i64 = sqlx::query_scalar("select count(*) from saga.entry where saga_id = $1")
+        .bind(id.uuid())
+        .fetch_one(&mut other)
+        .await
+        .unwrap();
+    stock.gate.send_replace(true);
+    // Its outcome was refused; the saga was taken up again and its step repeated under its key.
+    let view = ended(&engine.client(), id).await;
+    assert_eq!(before, 1);
+    assert_eq!(view.summary.rev, 3);
+    assert_eq!(stock.taken(), 2);
+    assert!(*stock.calls.lock().unwrap() > 2, "the step was not repeated");
+    engine.shutdown().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_shard_that_is_ours_only_in_the_database_is_taken_again() {
+    let url = database().await;
+    let stock = Stock::open();
+    let engine = engine(&url, registry(&stock)).await;
+    // As after a take whose answer was lost: the database names this node, with a fence it never saw.
+    let mut other = PgConnection::connect(&url).await.unwrap();
+    let forgotten = "update saga.shard set fence = gen_random_uuid()";
+    sqlx::query(forgotten).execute(&mut other).await.unwrap();
+    let deadline = Instant::now() + SOON;
+    let id = loop {
+        // Refused while its fence is not the database's; then it is again.
+        match engine.client().start(start("take-many", &Order::of(2))).await {
+            Ok(started) => break started.id,
+            Err(_) => assert!(Instant::now() < deadline, "never taken again"),
+        }
+    };
+    ends(&engine.client(), id, Ending::Completed).await;
+    shares(&engine, vec![8]).await;
+    engine.shutdown().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_saga_that_kills_its_owners_is_parked_and_the_others_go_on() {
+    let url = database().await;
+    let stock = Stock::closed();
+    let mut ids = Vec::new();
+    for round in 0..3_u32 {
+        let engine = engine(&url, registry(&stock)).await;
+        if round == 0 {
+            ids.push(engine.client().start(start("take-many", &Order::of(1))).await.unwrap().id);
+        }
+        stock.called(round + 1).await;
+        engine.crash();
+    }
+    let last = engine(&url, registry(&stock)).await;
+    let deadline = Instant::now() + SOON;
+    loop {
+        let view = last.client().view(ids[0]).await.unwrap().unwrap();
+        if view.summary.attention.as_deref() == Some("poison") {
+            break;
+        }
+        assert!(Instant::now() < deadline, "{:#?}", view.why);
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    stock.gate.send_replace(true);
+    let other = last.client().start(start("take-many", &Order::of(1))).await.unwrap().id;
+    ends(&last.client(), other, Ending::Completed).await;
+    last.shutdown().await;
+}

@@ -1,0 +1,243 @@
+//! A saga that can not go on is parked, alone, and goes on once what was wrong is mended.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use engine::client::Told;
+use engine::journal::Ending;
+use engine::operator::Action;
+use engine::view::{Phase, SagaView};
+use engine::{Abort, Client, Engine, Payload, Registry, Saga, SagaId, Workflow};
+
+use crate::harness::{database, ends, engine, signal, start};
+use crate::script::{Answer, Do, Script, Then, act, does, held, until};
+
+/// a, then b.
+struct Plain;
+
+impl Workflow for Plain {
+    const NAME: &'static str = "plain";
+    type Services = Script;
+    type Input = String;
+    type Output = ();
+    type Activities = (Do,);
+
+    async fn run(saga: &mut Saga<Self>, what: String) -> Result<(), Abort> {
+        saga.step(Do(what)).await?;
+        saga.step(does("b")).await?;
+        Ok(())
+    }
+}
+
+/// Panics after its first step, until it is mended.
+struct Clumsy;
+static MENDED: AtomicBool = AtomicBool::new(false);
+
+impl Workflow for Clumsy {
+    const NAME: &'static str = "clumsy";
+    type Services = Script;
+    type Input = ();
+    type Output = ();
+    type Activities = (Do,);
+
+    async fn run(saga: &mut Saga<Self>, (): ()) -> Result<(), Abort> {
+        saga.step(does("clumsy")).await?;
+        assert!(MENDED.load(Ordering::SeqCst), "dropped it");
+        saga.step(does("mended")).await?;
+        Ok(())
+    }
+}
+
+/// Its first step is another one in the new version.
+struct Changed;
+static NEW_VERSION: AtomicBool = AtomicBool::new(false);
+
+impl Workflow for Changed {
+    const NAME: &'static str = "changed";
+    type Services = Script;
+    type Input = ();
+    type Output = ();
+    type Activities = (Do,);
+
+    async fn run(saga: &mut Saga<Self>, (): ()) -> Result<(), Abort> {
+        let version = if NEW_VERSION.load(Ordering::SeqCst) { "new" } else { "old" };
+        saga.step(does(version)).await?;
+        saga.signal::<()>("go", Duration::from_secs(600)).await?;
+        saga.step(does("end")).await?;
+        Ok(())
+    }
+}
+
+fn registry(script: &Arc<Script>) -> Registry {
+    let registry = Registry::new().workflow::<Plain>(script);
+    registry.workflow::<Clumsy>(script).workflow::<Changed>(script)
+}
+
+async fn begin(client: &Client, what: &str) -> SagaId {
+    client.start(start("plain", &what)).await.unwrap().id
+}
+
+fn problem(view: &SagaView) -> (&str, &str) {
+    let error = view.summary.error.as_ref().unwrap();
+    (&error.code, &error.message)
+}
+
+async fn goes_on(engine: &Engine, id: SagaId) {
+    assert_eq!(act(engine, id, Action::Retry).await.told, Told::Taken);
+    ends(&engine.client(), id, Ending::Completed).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_panic_in_an_activity_parks_its_saga_and_no_other() {
+    let script = Script::new();
+    let engine = engine(&database().await, registry(&script)).await;
+    script.on("do bad", [Answer::Panic]);
+    let id = begin(&engine.client(), "bad").await;
+    let view = held(&engine.client(), id).await;
+    assert_eq!(problem(&view), ("panicked", "the script says so"));
+    assert_eq!(view.summary.attention.as_deref(), Some("panicked"));
+    let other = begin(&engine.client(), "good").await;
+    ends(&engine.client(), other, Ending::Completed).await;
+    goes_on(&engine, id).await;
+    engine.shutdown().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_attempt_that_panicked_may_have_happened() {
+    let script = Script::new();
+    let engine = engine(&database().await, registry(&script)).await;
+    script.on("do torn", [Answer::Panic, Answer::NotExecuted]);
+    script.on("do torn", [Answer::NotExecuted, Answer::NotExecuted]);
+    let id = begin(&engine.client(), "torn").await;
+    held(&engine.client(), id).await;
+    act(&engine, id, Action::Retry).await;
+    ends(&engine.client(), id, Ending::Undone).await;
+    assert_eq!(script.log()[..3], ["do torn", "probe torn", "do torn"]);
+    assert!(script.has("undo torn unknown"), "{:?}", script.log());
+    engine.shutdown().await;
+}
+
+/// The same name on a node whose build has none of the activities any more.
+struct Gutted;
+
+impl Workflow for Gutted {
+    const NAME: &'static str = "plain";
+    type Services = Script;
+    type Input = String;
+    type Output = ();
+    type Activities = (Then,);
+
+    async fn run(saga: &mut Saga<Self>, what: String) -> Result<(), Abort> {
+        saga.pivot().step(Then(what)).await;
+        Ok(())
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_undo_that_a_node_does_not_have_parks_its_saga_there() {
+    let script = Script::new();
+    let url = database().await;
+    let first = engine(&url, registry(&script)).await;
+    script.on("do b", [Answer::No]);
+    script.on("undo a", [Answer::Stuck]);
+    let id = begin(&first.client(), "a").await;
+    held(&first.client(), id).await;
+    first.shutdown().await;
+
+    let second = engine(&url, Registry::new().workflow::<Gutted>(&script)).await;
+    act(&second, id, Action::Retry).await;
+    let view = until(&second.client(), id, |view| {
+        view.summary.phase == Phase::Held
+            && view.summary.error.as_ref().is_some_and(|error| error.code == "unknown_activity")
+    })
+    .await;
+    assert_eq!(problem(&view).1, "this node has no activity `do`");
+    second.shutdown().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_output_that_is_too_large_parks_its_saga() {
+    let script = Script::new();
+    let engine = engine(&database().await, registry(&script)).await;
+    script.on("do fat", [Answer::Big]);
+    let id = begin(&engine.client(), "fat").await;
+    let view = held(&engine.client(), id).await;
+    let (code, message) = problem(&view);
+    assert_eq!(code, "payload_too_large");
+    assert!(message.contains("262144"), "{message}");
+    goes_on(&engine, id).await;
+    engine.shutdown().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_panic_in_a_workflow_parks_its_saga_until_the_code_is_mended() {
+    let script = Script::new();
+    let engine = engine(&database().await, registry(&script)).await;
+    let client = engine.client();
+    let id = client.start(start("clumsy", &())).await.unwrap().id;
+    let view = held(&client, id).await;
+    assert_eq!(problem(&view), ("panicked", "dropped it"));
+    // Nothing is mended yet: it is parked again, not lost.
+    act(&engine, id, Action::Retry).await;
+    until(&client, id, |now| {
+        now.summary.phase == Phase::Held && now.summary.rev > view.summary.rev + 1
+    })
+    .await;
+    MENDED.store(true, Ordering::SeqCst);
+    goes_on(&engine, id).await;
+    assert_eq!(script.log(), ["do clumsy", "do mended"], "what was done is not done again");
+    engine.shutdown().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn code_that_no_longer_fits_a_journal_parks_that_saga_and_names_both_sides() {
+    let script = Script::new();
+    let url = database().await;
+    let first = engine(&url, registry(&script)).await;
+    let id = first.client().start(start("changed", &())).await.unwrap().id;
+    until(&first.client(), id, |view| view.summary.phase == Phase::Waiting).await;
+    first.shutdown().await;
+
+    NEW_VERSION.store(true, Ordering::SeqCst);
+    let second = engine(&url, registry(&script)).await;
+    let client = second.client();
+    let go = Payload::encode(&()).unwrap();
+    signal(&client, id, "go", go).await;
+    let view = held(&client, id).await;
+    let (code, message) = problem(&view);
+    assert_eq!(code, "diverged");
+    assert!(message.contains("the journal has do \"old\""), "{message}");
+    assert!(message.contains("the code asks for do \"new\""), "{message}");
+
+    // What an operator says of a step does not make the code fit.
+    let verdict = engine::event::Verdict::Happened(serde_json::json!("old"));
+    let told = act(&second, id, Action::Resolve { step: 1, verdict }).await.told;
+    assert_eq!(told, Told::Refused("step_is_not_open".into()));
+    assert_eq!(script.log(), ["do old"], "nothing is guessed");
+
+    NEW_VERSION.store(false, Ordering::SeqCst);
+    goes_on(&second, id).await;
+    assert_eq!(script.log(), ["do old", "do end"]);
+    second.shutdown().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_diverged_saga_whose_open_step_is_resolved_is_not_forgotten() {
+    let script = Script::new();
+    let url = database().await;
+    let first = engine(&url, registry(&script)).await;
+    script.on("do opened", [Answer::Panic]);
+    let id = begin(&first.client(), "opened").await;
+    held(&first.client(), id).await;
+    first.shutdown().await;
+
+    // A node that has the saga without its code in memory.
+    let second = engine(&url, registry(&script)).await;
+    let verdict = engine::event::Verdict::Happened(serde_json::json!("opened"));
+    let acted = act(&second, id, Action::Resolve { step: 1, verdict }).await;
+    assert_eq!(acted.told, Told::Taken);
+    ends(&second.client(), id, Ending::Completed).await;
+    assert_eq!(script.log(), ["do opened", "do b"]);
+    second.shutdown().await;
+}
