@@ -1,0 +1,309 @@
+//! A store's database: its pool, the one way to begin a transaction, and what its errors mean.
+//!
+//! A connection goes back to the pool only after work that ended well. Whatever is cut off in the
+//! middle - a caller that went away, a deadline, a broken network - closes its connection instead:
+//! sqlx 0.9.0 loses acknowledged writes when a future is dropped inside `begin`, and keeps sockets
+//! whose other end is gone.
+
+use std::future::Future;
+use std::ops::{Deref, DerefMut};
+use std::time::Duration;
+
+use engine::Trouble;
+use sqlx::pool::PoolConnection;
+use sqlx::postgres::{PgArguments, PgPoolOptions, PgRow};
+use sqlx::query::QueryAs;
+use sqlx::{FromRow, PgConnection, PgPool, Postgres};
+
+use crate::effect::EffectSql;
+
+/// How long a statement may run before the server ends it.
+pub const STATEMENT_TIMEOUT: Duration = Duration::from_secs(5);
+/// How long to wait for a connection.
+const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(2);
+/// How long one read may take with everything: longer than the server lets a statement run, so that
+/// it ends only what has no server any more.
+const READ_TIMEOUT: Duration = Duration::from_secs(8);
+/// What a scan of whole tables may take instead of [`STATEMENT_TIMEOUT`].
+const SCAN_LIMIT: &str = "set local statement_timeout = '10min'";
+/// How long the rollback may take before a connection that comes back is closed instead.
+const ROLLBACK_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// One store's database. Cheap to clone.
+#[derive(Clone, Debug)]
+pub struct Database {
+    pool: PgPool,
+    /// As an operator reads it: "inventory database".
+    pub(crate) name: &'static str,
+    pub(crate) effects: &'static EffectSql,
+}
+
+/// Why a store did not do what it was asked, shaped by who must act.
+#[derive(Debug, thiserror::Error)]
+pub enum DatabaseError {
+    /// No connection: nothing was sent.
+    #[error("the {database} can not be reached")]
+    Unreachable {
+        /// Which one.
+        database: &'static str,
+        /// Why.
+        source: sqlx::Error,
+    },
+    /// The connection was lost in the middle: what was sent may have happened.
+    #[error("the connection to the {database} was lost")]
+    Interrupted {
+        /// Which one.
+        database: &'static str,
+        /// Why.
+        source: sqlx::Error,
+    },
+    /// The server gave up for now (a lock, a deadlock, a limit): nothing happened, try again.
+    #[error("the {database} is busy")]
+    Busy {
+        /// Which one.
+        database: &'static str,
+        /// Why.
+        source: sqlx::Error,
+    },
+    /// The server refused the statement: a bug here, or a database that is not set up. Nothing
+    /// happened.
+    #[error("the {database} refused a statement")]
+    Refused {
+        /// Which one.
+        database: &'static str,
+        /// Why.
+        source: sqlx::Error,
+    },
+}
+
+impl Database {
+    /// Opens a pool of at most `connections_max`. It connects when it is first used, so that a
+    /// program can start while its database does not answer.
+    pub(crate) fn connect(
+        url: &str,
+        connections_max: u32,
+        name: &'static str,
+        effects: &'static EffectSql,
+    ) -> Result<Self, DatabaseError> {
+        let options = engine::store::connect_options(url)
+            .map_err(|source| DatabaseError::Refused { database: name, source })?
+            .options([
+                ("statement_timeout", millis(STATEMENT_TIMEOUT)),
+                ("lock_timeout", millis(STATEMENT_TIMEOUT)),
+                ("idle_in_transaction_session_timeout", millis(READ_TIMEOUT)),
+                // The rollback after each use is for nothing nearly always, and says so.
+                ("client_min_messages", "error".to_owned()),
+            ]);
+        let pool = PgPoolOptions::new()
+            .max_connections(connections_max)
+            .acquire_timeout(ACQUIRE_TIMEOUT)
+            // Not needed, because a connection that failed never comes back.
+            .test_before_acquire(false)
+            // The second line: no transaction survives its user.
+            .after_release(|connection, _| {
+                Box::pin(async move {
+                    let rollback = sqlx::raw_sql("rollback").execute(connection);
+                    Ok(tokio::time::timeout(ROLLBACK_TIMEOUT, rollback)
+                        .await
+                        .is_ok_and(|r| r.is_ok()))
+                })
+            })
+            .connect_lazy_with(options);
+        Ok(Self { pool, name, effects })
+    }
+
+    /// Waits until all connections are given back and closes them.
+    pub async fn close(&self) {
+        self.pool.close().await;
+    }
+
+    /// A connection that is closed unless [`Lease::give_back`] says that all went well.
+    pub(crate) async fn lease(&self) -> Result<Lease, DatabaseError> {
+        let connection = self.pool.acquire().await;
+        let connection = connection
+            .map_err(|source| DatabaseError::Unreachable { database: self.name, source })?;
+        Ok(Lease { connection, healthy: false })
+    }
+
+    /// The only way to begin a transaction.
+    ///
+    /// A caller that goes away in the middle leaves the beginning to a task of its own, whose lease
+    /// then closes the connection.
+    pub(crate) async fn begin(&self) -> Result<Transaction, DatabaseError> {
+        let database = self.clone();
+        let beginning = tokio::spawn(async move {
+            let mut lease = database.lease().await?;
+            database.check(sqlx::raw_sql("begin").execute(&mut *lease).await)?;
+            Ok(Transaction { lease, database })
+        });
+        match beginning.await {
+            Ok(begun) => begun,
+            // Only a panic or the end of the runtime gets here.
+            Err(error) => Err(DatabaseError::Unreachable {
+                database: self.name,
+                source: sqlx::Error::Io(std::io::Error::other(error)),
+            }),
+        }
+    }
+
+    /// All rows of one statement.
+    pub(crate) async fn fetch_all<T>(
+        &self,
+        query: QueryAs<'_, Postgres, T, PgArguments>,
+    ) -> Result<Vec<T>, DatabaseError>
+    where
+        T: for<'r> FromRow<'r, PgRow> + Send + Unpin,
+    {
+        let mut lease = self.lease().await?;
+        let rows = self.check(within(READ_TIMEOUT, query.fetch_all(&mut *lease)).await)?;
+        lease.give_back();
+        Ok(rows)
+    }
+
+    /// All rows of one statement that reads whole tables, and so may take long.
+    pub(crate) async fn scan<T>(
+        &self,
+        query: QueryAs<'_, Postgres, T, PgArguments>,
+    ) -> Result<Vec<T>, DatabaseError>
+    where
+        T: for<'r> FromRow<'r, PgRow> + Send + Unpin,
+    {
+        let mut transaction = self.begin().await?;
+        let limit = sqlx::raw_sql(SCAN_LIMIT).execute(&mut *transaction).await;
+        transaction.check(limit)?;
+        let rows = query.fetch_all(&mut *transaction).await;
+        let rows = transaction.check(rows)?;
+        transaction.commit().await?;
+        Ok(rows)
+    }
+
+    /// Says what an error of a statement means here.
+    pub(crate) fn check<T>(&self, result: Result<T, sqlx::Error>) -> Result<T, DatabaseError> {
+        result.map_err(|source| classify(self.name, source))
+    }
+}
+
+/// A connection that is closed when it is dropped, unless it was given back.
+pub(crate) struct Lease {
+    connection: PoolConnection<Postgres>,
+    healthy: bool,
+}
+
+impl Lease {
+    /// All answers were read: somebody else may use it.
+    pub(crate) fn give_back(mut self) {
+        self.healthy = true;
+    }
+}
+
+impl Drop for Lease {
+    fn drop(&mut self) {
+        if !self.healthy {
+            self.connection.close_on_drop();
+        }
+    }
+}
+
+impl Deref for Lease {
+    type Target = PgConnection;
+
+    fn deref(&self) -> &PgConnection {
+        &self.connection
+    }
+}
+
+impl DerefMut for Lease {
+    fn deref_mut(&mut self) -> &mut PgConnection {
+        &mut self.connection
+    }
+}
+
+/// An open transaction. Dropped before [`Transaction::commit`], it takes its connection with it and
+/// the server rolls back.
+pub(crate) struct Transaction {
+    lease: Lease,
+    database: Database,
+}
+
+impl Transaction {
+    /// Makes it last.
+    pub(crate) async fn commit(mut self) -> Result<(), DatabaseError> {
+        self.database.check(sqlx::raw_sql("commit").execute(&mut *self.lease).await)?;
+        self.lease.give_back();
+        Ok(())
+    }
+
+    /// See [`Database::check`].
+    pub(crate) fn check<T>(&self, result: Result<T, sqlx::Error>) -> Result<T, DatabaseError> {
+        self.database.check(result)
+    }
+}
+
+impl Deref for Transaction {
+    type Target = PgConnection;
+
+    fn deref(&self) -> &PgConnection {
+        &self.lease
+    }
+}
+
+impl DerefMut for Transaction {
+    fn deref_mut(&mut self) -> &mut PgConnection {
+        &mut self.lease
+    }
+}
+
+impl DatabaseError {
+    /// What an attempt reports to the engine.
+    pub fn trouble(&self) -> Trouble {
+        let (code, source, executed) = match self {
+            Self::Unreachable { source, .. } => ("database_unavailable", source, false),
+            Self::Interrupted { source, .. } => ("database_unavailable", source, true),
+            Self::Busy { source, .. } => ("database_busy", source, false),
+            Self::Refused { source, .. } => ("database_refused", source, false),
+        };
+        let trouble = Trouble::new(code, format!("{self}: {source}"));
+        if executed { trouble } else { trouble.not_executed() }
+    }
+}
+
+/// The classes of SQLSTATE (PostgreSQL, appendix A) that pass by themselves.
+fn classify(database: &'static str, source: sqlx::Error) -> DatabaseError {
+    let state = match &source {
+        sqlx::Error::Database(error) => error.code().unwrap_or_default().into_owned(),
+        sqlx::Error::Io(_)
+        | sqlx::Error::Tls(_)
+        | sqlx::Error::Protocol(_)
+        | sqlx::Error::WorkerCrashed => return DatabaseError::Interrupted { database, source },
+        _ => return DatabaseError::Refused { database, source },
+    };
+    match state.as_str() {
+        // Serialization, deadlock, lock not available, statement timeout.
+        "40001" | "40P01" | "55P03" | "57014" => DatabaseError::Busy { database, source },
+        // Out of memory, disk, connections.
+        state if state.starts_with("53") => DatabaseError::Busy { database, source },
+        // The server is going down or coming up; the connection broke; a transaction that waited
+        // too long for its client was ended.
+        "57P01" | "57P02" | "57P03" | "25P03" => DatabaseError::Interrupted { database, source },
+        state if state.starts_with("08") => DatabaseError::Interrupted { database, source },
+        _ => DatabaseError::Refused { database, source },
+    }
+}
+
+/// `work`, or the error of a connection that does not answer.
+pub(crate) async fn within<T>(
+    limit: Duration,
+    work: impl Future<Output = Result<T, sqlx::Error>>,
+) -> Result<T, sqlx::Error> {
+    match tokio::time::timeout(limit, work).await {
+        Ok(result) => result,
+        Err(elapsed) => {
+            let kind = std::io::ErrorKind::TimedOut;
+            Err(sqlx::Error::Io(std::io::Error::new(kind, elapsed)))
+        }
+    }
+}
+
+fn millis(duration: Duration) -> String {
+    duration.as_millis().to_string()
+}

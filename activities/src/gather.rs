@@ -1,0 +1,145 @@
+//! Many callers, one statement: whoever waits while a batch is under way is in the next one.
+//!
+//! There is no linger: a call that finds nobody before it runs at once and alone.
+
+use std::future::Future;
+use std::time::Duration;
+
+use engine::Trouble;
+use tokio::sync::{mpsc, oneshot};
+
+/// How many callers may wait; more wait before they are let in.
+const WAITING_MAX: usize = 4096;
+/// How long a batch may take: longer than the server lets its statements run.
+const BATCH_TIMEOUT: Duration = Duration::from_secs(20);
+
+/// Hands the calls of many callers to one task, which carries them out a batch at a time. Cheap to
+/// clone; the task ends with the last clone.
+#[derive(Debug)]
+pub(crate) struct Gather<C, A> {
+    waiting: mpsc::Sender<(C, oneshot::Sender<Result<A, Trouble>>)>,
+}
+
+impl<C, A> Clone for Gather<C, A> {
+    fn clone(&self) -> Self {
+        Self { waiting: self.waiting.clone() }
+    }
+}
+
+impl<C: Send + 'static, A: Send + 'static> Gather<C, A> {
+    /// Starts the task. `carry_out` gets 1 to `batch_max` calls and answers each, in their order.
+    pub(crate) fn new<F>(
+        batch_max: usize,
+        carry_out: impl Fn(Vec<C>) -> F + Send + Sync + 'static,
+    ) -> Self
+    where
+        F: Future<Output = Result<Vec<A>, Trouble>> + Send,
+    {
+        let (waiting, mut queue) = mpsc::channel(WAITING_MAX);
+        tokio::spawn(async move {
+            let mut batch: Vec<(C, oneshot::Sender<Result<A, Trouble>>)> = Vec::new();
+            while queue.recv_many(&mut batch, batch_max).await > 0 {
+                let (calls, callers): (Vec<_>, Vec<_>) = batch.drain(..).unzip();
+                let answers = tokio::time::timeout(BATCH_TIMEOUT, carry_out(calls)).await;
+                let answers = answers.unwrap_or_else(|_| Err(no_answer("it took too long")));
+                // A caller that went away misses its answer; its call was carried out.
+                match answers {
+                    Ok(answers) => callers.into_iter().zip(answers).for_each(|(caller, answer)| {
+                        let _ = caller.send(Ok(answer));
+                    }),
+                    Err(trouble) => callers.into_iter().for_each(|caller| {
+                        let _ = caller.send(Err(trouble.clone()));
+                    }),
+                }
+            }
+        });
+        Self { waiting }
+    }
+
+    /// Has `call` carried out. Once it is let in, it is carried out even when the caller goes away.
+    pub(crate) async fn call(&self, call: C) -> Result<A, Trouble> {
+        let (caller, answer) = oneshot::channel();
+        let gone = |_| no_answer("its task has ended");
+        // Not let in: nothing was done, but that makes no difference to who tries again.
+        self.waiting.send((call, caller)).await.map_err(|_| no_answer("its task has ended"))?;
+        answer.await.map_err(gone)?
+    }
+}
+
+fn no_answer(why: &str) -> Trouble {
+    Trouble::new("batch_not_answered", format!("the batch gave no answer: {why}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicUsize, Ordering};
+    use std::sync::{Arc, Mutex};
+
+    use tokio::sync::Semaphore;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn who_waits_during_a_batch_is_in_the_next_one() {
+        let (sizes, gate) = (Arc::new(Mutex::new(Vec::new())), Arc::new(Semaphore::new(0)));
+        let gather = Gather::new(3, {
+            let (sizes, gate) = (sizes.clone(), gate.clone());
+            move |calls: Vec<u32>| {
+                let (sizes, gate) = (sizes.clone(), gate.clone());
+                async move {
+                    gate.acquire().await.unwrap().forget();
+                    sizes.lock().unwrap().push(calls.len());
+                    Ok(calls.into_iter().map(|call| call * 10).collect())
+                }
+            }
+        });
+        let calls: Vec<_> = (0..6)
+            .map(|call| {
+                let gather = gather.clone();
+                tokio::spawn(async move { gather.call(call).await })
+            })
+            .collect();
+        while gather.waiting.capacity() > WAITING_MAX - 3 {
+            tokio::task::yield_now().await;
+        }
+        gate.add_permits(9);
+        for (n, call) in calls.into_iter().enumerate() {
+            assert_eq!(call.await.unwrap(), Ok(n as u32 * 10));
+        }
+        let sizes = sizes.lock().unwrap();
+        assert!(sizes.iter().all(|size| *size <= 3), "{sizes:?}");
+        assert!(sizes.len() < 6, "nothing was gathered: {sizes:?}");
+    }
+
+    #[tokio::test]
+    async fn a_call_is_carried_out_though_its_caller_went_away() {
+        let (done, gate) = (Arc::new(AtomicUsize::new(0)), Arc::new(Semaphore::new(0)));
+        let gather = Gather::new(8, {
+            let (done, gate) = (done.clone(), gate.clone());
+            move |calls: Vec<()>| {
+                let (done, gate) = (done.clone(), gate.clone());
+                async move {
+                    gate.acquire().await.unwrap().forget();
+                    done.fetch_add(calls.len(), Ordering::SeqCst);
+                    Ok(calls)
+                }
+            }
+        });
+        let caller = tokio::spawn({
+            let gather = gather.clone();
+            async move { gather.call(()).await }
+        });
+        tokio::task::yield_now().await;
+        caller.abort();
+        let _ = caller.await;
+        gate.add_permits(9);
+        gather.call(()).await.unwrap();
+        assert_eq!(done.load(Ordering::SeqCst), 2);
+    }
+
+    #[tokio::test]
+    async fn one_trouble_is_everybodys() {
+        let gather = Gather::<(), ()>::new(8, |_| async { Err(Trouble::new("busy", "try again")) });
+        assert_eq!(gather.call(()).await, Err(Trouble::new("busy", "try again")));
+    }
+}

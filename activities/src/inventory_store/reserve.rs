@@ -1,0 +1,208 @@
+//! Reserve: all lines of a basket or none, for many baskets in one transaction.
+
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::time::Duration;
+
+use engine::{Attempt, Failure, Rejection};
+use serde::{Deserialize, Serialize};
+use serde_json::json;
+use time::OffsetDateTime;
+use uuid::Uuid;
+
+use super::Inventory;
+use crate::database::DatabaseError;
+use crate::effect::Effects;
+use crate::order::{Line, OrderId, quantities};
+
+pub(super) const STATEMENTS: [&str; 2] = [LOCK, HOLD_LINES];
+
+/// How long a reservation is held before it runs out, unless it is pinned.
+pub const HOLD: Duration = Duration::from_secs(15 * 60);
+
+/// One basket of a batch.
+#[derive(Clone, Copy, Debug)]
+pub struct Reserve<'a> {
+    /// Which attempt of which step asks.
+    pub attempt: &'a Attempt,
+    /// For which order: at most one reservation each.
+    pub order_id: OrderId,
+    /// What is wanted. A sku that is named twice is wanted twice.
+    pub lines: &'a [Line],
+}
+
+/// Stock that is put aside for an order.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Reservation {
+    /// For which order.
+    pub order_id: OrderId,
+    /// When it runs out, unless it is pinned.
+    #[serde(with = "time::serde::rfc3339")]
+    pub expires_at: OffsetDateTime,
+}
+
+/// The rows every basket of the batch decides by, locked until the end.
+const LOCK: &str = "
+    select sku, on_hand - reserved
+    from inventory.stock
+    where sku = any($1)
+    order by sku
+    for update";
+
+/// $1 orders, $2 when they run out, $3..$5 their lines. Answers the orders that had no reservation
+/// yet; the others are left as they were.
+const HOLD_LINES: &str = "
+    with held as (
+        insert into inventory.reservation (order_id, state, expires_at)
+        select order_id, 'held', $2
+        from unnest($1::uuid[]) as asked (order_id)
+        order by order_id
+        on conflict (order_id) do nothing
+        returning order_id
+    ), line as (
+        insert into inventory.reservation_line (order_id, sku, quantity)
+        select line.order_id, line.sku, line.quantity
+        from unnest($3::uuid[], $4::text[], $5::bigint[]) as line (order_id, sku, quantity)
+        join held using (order_id)
+        returning sku, quantity
+    ), taken as (
+        select sku, sum(quantity)::bigint as quantity from line group by sku
+    ), reserved as (
+        update inventory.stock
+        set reserved = stock.reserved + taken.quantity, updated_at = now()
+        from taken
+        where stock.sku = taken.sku
+    )
+    select order_id from held";
+
+impl Inventory {
+    /// Puts stock aside for each basket, in their order: all lines or none, each basket by itself.
+    ///
+    /// Rejects with `out_of_stock` and `{"items": [{"sku", "requested", "available"}]}`, with
+    /// `order_already_reserved`, and with `invalid_lines` (no line, or one of quantity 0). A sku
+    /// that nobody knows has 0 available.
+    pub async fn reserve(
+        &self,
+        baskets: &[Reserve<'_>],
+    ) -> Result<Vec<Result<Reservation, Failure>>, DatabaseError> {
+        let attempts: Vec<_> = baskets.iter().map(|basket| basket.attempt).collect();
+        let expires_at = OffsetDateTime::now_utc() + HOLD;
+        let reservation =
+            |basket: &Reserve<'_>| Reservation { order_id: basket.order_id, expires_at };
+        let reservations = baskets.iter().map(reservation).collect();
+        let mut effects = Effects::begin(&self.database, &attempts, reservations).await?;
+
+        let mut wanted: BTreeMap<usize, BTreeMap<&str, i64>> = BTreeMap::new();
+        let mut order_ids = HashSet::new();
+        for i in effects.fresh() {
+            let basket = &baskets[i];
+            if basket.lines.is_empty() || basket.lines.iter().any(|line| line.quantity == 0) {
+                effects.reject(i, invalid_lines());
+            } else if !order_ids.insert(basket.order_id) {
+                effects.reject(i, already_reserved(basket.order_id));
+            } else {
+                wanted.insert(i, quantities(basket.lines));
+            }
+        }
+        if !wanted.is_empty() {
+            let short = hold(&mut effects, baskets, &mut wanted, expires_at).await?;
+            short.into_iter().for_each(|(i, rejection)| effects.reject(i, rejection));
+        }
+        effects.finish().await
+    }
+}
+
+/// Decides each wanted basket by what is left after those before it, and writes the accepted ones.
+/// Answers the others.
+async fn hold(
+    effects: &mut Effects<Reservation>,
+    baskets: &[Reserve<'_>],
+    wanted: &mut BTreeMap<usize, BTreeMap<&str, i64>>,
+    expires_at: OffsetDateTime,
+) -> Result<Vec<(usize, Rejection)>, DatabaseError> {
+    let mut rejections = Vec::new();
+    let mut available = lock(effects, wanted).await?;
+    wanted.retain(|i, wanted| match take(&mut available, wanted) {
+        Ok(()) => true,
+        Err(rejection) => {
+            rejections.push((*i, rejection));
+            false
+        }
+    });
+    if wanted.is_empty() {
+        return Ok(rejections);
+    }
+    let ids: Vec<Uuid> = wanted.keys().map(|i| baskets[*i].order_id.0).collect();
+    let (mut line_ids, mut skus, mut counts) = (Vec::new(), Vec::new(), Vec::new());
+    for (i, lines) in wanted.iter() {
+        for (sku, quantity) in lines {
+            line_ids.push(baskets[*i].order_id.0);
+            skus.push(*sku);
+            counts.push(*quantity);
+        }
+    }
+    let query = sqlx::query_scalar(HOLD_LINES).bind(ids).bind(expires_at);
+    let query = query.bind(line_ids).bind(skus).bind(counts);
+    let held = query.fetch_all(&mut **effects).await;
+    let held: HashSet<Uuid> = effects.check(held)?.into_iter().collect();
+    for i in wanted.keys() {
+        let order_id = baskets[*i].order_id;
+        if !held.contains(&order_id.0) {
+            rejections.push((*i, already_reserved(order_id)));
+        }
+    }
+    Ok(rejections)
+}
+
+/// Locks what any of the baskets names, and says how many of each are left.
+async fn lock(
+    effects: &mut Effects<Reservation>,
+    wanted: &BTreeMap<usize, BTreeMap<&str, i64>>,
+) -> Result<HashMap<String, i64>, DatabaseError> {
+    let skus: HashSet<&str> = wanted.values().flat_map(BTreeMap::keys).copied().collect();
+    // PostgreSQL refuses text with a NUL; no sku has one, so it is unknown without asking.
+    let skus: Vec<&str> = skus.into_iter().filter(|sku| !sku.contains('\0')).collect();
+    let rows = sqlx::query_as(LOCK).bind(skus).fetch_all(&mut **effects).await;
+    let rows: Vec<(String, i64)> = effects.check(rows)?;
+    Ok(rows.into_iter().collect())
+}
+
+/// Takes all that one basket wants, or nothing and says what is short.
+fn take(
+    available: &mut HashMap<String, i64>,
+    wanted: &BTreeMap<&str, i64>,
+) -> Result<(), Rejection> {
+    let left = |sku: &str| available.get(sku).copied().unwrap_or(0);
+    let short: Vec<_> = wanted.iter().filter(|(sku, quantity)| left(sku) < **quantity).collect();
+    if !short.is_empty() {
+        let skus: Vec<_> = short.iter().map(|(sku, _)| **sku).collect();
+        let item = |(sku, quantity): &(&&str, &i64)| json!({ "sku": sku, "requested": quantity, "available": left(sku) });
+        let items: Vec<_> = short.iter().map(item).collect();
+        return Err(Rejection {
+            code: "out_of_stock".into(),
+            reason: format!("not enough in stock: {}", skus.join(", ")),
+            details: Some(json!({ "items": items })),
+        });
+    }
+    for (sku, quantity) in wanted {
+        if let Some(left) = available.get_mut(*sku) {
+            *left -= quantity;
+        }
+    }
+    Ok(())
+}
+
+fn already_reserved(order_id: OrderId) -> Rejection {
+    Rejection {
+        code: "order_already_reserved".into(),
+        reason: format!("order {order_id} has a reservation of another saga"),
+        details: None,
+    }
+}
+
+fn invalid_lines() -> Rejection {
+    Rejection {
+        code: "invalid_lines".into(),
+        reason: "an order needs at least one line, and each line at least one unit".to_owned(),
+        details: None,
+    }
+}

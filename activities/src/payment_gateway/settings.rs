@@ -1,0 +1,250 @@
+//! Where the payment gateway is, with which key, and how fast it may be asked.
+
+use std::num::NonZeroU32;
+use std::time::Duration;
+
+use reqwest::Url;
+use secrecy::SecretString;
+
+/// Stripe itself.
+pub const STRIPE_URL: &str = "https://api.stripe.com";
+
+/// What it takes to speak to the payment gateway: Stripe, or the simulator. The same settings and
+/// the same code serve both.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// `PAYMENT_GATEWAY_URL`: scheme, host and port.
+    pub url: Url,
+    /// `PAYMENT_GATEWAY_KEY`.
+    pub key: SecretString,
+    /// `PAYMENT_WEBHOOK_SECRET`.
+    pub webhook_secret: SecretString,
+    /// `PAYMENT_GATEWAY_RATE`. `None`: no limit.
+    pub rate: Option<Rate>,
+    /// The most calls in flight at once.
+    pub concurrency_max: usize,
+    /// How long a connection may take to open. A call that ends here was not sent.
+    pub connect_timeout: Duration,
+    /// How long one call may take in all; longer than `connect_timeout`. A call that ends here may
+    /// have happened.
+    pub timeout: Duration,
+}
+
+/// Requests per second.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Rate {
+    /// To one endpoint (create, confirm, ..).
+    pub endpoint: NonZeroU32,
+    /// In all.
+    pub total: NonZeroU32,
+}
+
+impl Rate {
+    /// A Stripe account's default limits (docs.stripe.com/rate-limits).
+    pub const STRIPE: Self = Self {
+        endpoint: NonZeroU32::new(25).expect("not zero"),
+        total: NonZeroU32::new(100).expect("not zero"),
+    };
+}
+
+/// Why the payment gateway can not be set up: names the variable and what it should be.
+#[derive(Debug, thiserror::Error)]
+pub enum SettingsError {
+    /// A variable that is needed is not set.
+    #[error("{variable} is not set: it should be {expected}")]
+    Missing {
+        /// The variable.
+        variable: &'static str,
+        /// What it should be.
+        expected: &'static str,
+    },
+    /// A variable can not be understood. Secrets are not shown.
+    #[error("{variable}{given}: {problem}; it should be {expected}")]
+    Invalid {
+        /// The variable.
+        variable: &'static str,
+        /// ` is <value>`, or nothing for a secret.
+        given: String,
+        /// What is wrong with it.
+        problem: &'static str,
+        /// What it should be.
+        expected: &'static str,
+    },
+    /// The HTTP client can not be built (no certificate store, say).
+    #[error("the payment gateway's HTTP client can not be built")]
+    Client(#[source] reqwest::Error),
+}
+
+const URL: &str = "PAYMENT_GATEWAY_URL";
+const URL_EXPECTED: &str =
+    "https://api.stripe.com, or a simulator on this machine such as http://127.0.0.1:8420";
+const KEY: &str = "PAYMENT_GATEWAY_KEY";
+const KEY_EXPECTED: &str = "the gateway's secret key, such as sk_test_...";
+const SECRET: &str = "PAYMENT_WEBHOOK_SECRET";
+const SECRET_EXPECTED: &str = "the signing secret of the webhook endpoint, such as whsec_...";
+const RATE: &str = "PAYMENT_GATEWAY_RATE";
+const RATE_EXPECTED: &str =
+    "requests per second to one endpoint, or that and the total: 25 or 25,100";
+
+impl Settings {
+    /// From the values of the variables `PAYMENT_GATEWAY_URL` (Stripe when not set),
+    /// `PAYMENT_GATEWAY_KEY`, `PAYMENT_WEBHOOK_SECRET` and `PAYMENT_GATEWAY_RATE` (when not set:
+    /// Stripe's default limits, or none on loopback). An empty value counts as not set.
+    pub fn from_values(
+        url: Option<&str>,
+        key: Option<&str>,
+        webhook_secret: Option<&str>,
+        rate: Option<&str>,
+    ) -> Result<Self, SettingsError> {
+        let url = parse_url(given(url).unwrap_or(STRIPE_URL))?;
+        let rate = match given(rate) {
+            Some(text) => Some(parse_rate(text)?),
+            None if is_loopback(&url) => None,
+            None => Some(Rate::STRIPE),
+        };
+        Ok(Self {
+            url,
+            key: parse_key(given(key))?,
+            webhook_secret: parse_secret(SECRET, SECRET_EXPECTED, given(webhook_secret))?,
+            rate,
+            concurrency_max: 64,
+            connect_timeout: Duration::from_secs(5),
+            timeout: Duration::from_secs(20),
+        })
+    }
+}
+
+fn given(value: Option<&str>) -> Option<&str> {
+    value.map(str::trim).filter(|value| !value.is_empty())
+}
+
+fn parse_url(text: &str) -> Result<Url, SettingsError> {
+    let invalid = |problem| SettingsError::Invalid {
+        variable: URL,
+        given: format!(" is {text}"),
+        problem,
+        expected: URL_EXPECTED,
+    };
+    // Not repeated in the message: it may hold a password.
+    let with_credentials = SettingsError::Invalid {
+        variable: URL,
+        given: String::new(),
+        problem: "it holds credentials",
+        expected: URL_EXPECTED,
+    };
+    let url = Url::parse(text).map_err(|_| invalid("not a URL"))?;
+    if !url.username().is_empty() || url.password().is_some() {
+        return Err(with_credentials);
+    }
+    match url.scheme() {
+        "https" => {}
+        "http" if is_loopback(&url) => {}
+        "http" => return Err(invalid("without TLS it must be on this machine")),
+        _ => return Err(invalid("neither https nor http")),
+    }
+    if url.path() != "/" || url.query().is_some() || url.fragment().is_some() {
+        return Err(invalid("it goes on after the host"));
+    }
+    Ok(url)
+}
+
+fn is_loopback(url: &Url) -> bool {
+    let host = url.host_str().unwrap_or_default().trim_matches(['[', ']']);
+    host == "localhost"
+        || host.parse::<std::net::IpAddr>().is_ok_and(|address| address.is_loopback())
+}
+
+fn parse_key(text: Option<&str>) -> Result<SecretString, SettingsError> {
+    if text.is_some_and(|text| text.starts_with("pk_")) {
+        return Err(SettingsError::Invalid {
+            variable: KEY,
+            given: String::new(),
+            problem: "a publishable key (pk_) can not charge",
+            expected: KEY_EXPECTED,
+        });
+    }
+    parse_secret(KEY, KEY_EXPECTED, text)
+}
+
+fn parse_secret(
+    variable: &'static str,
+    expected: &'static str,
+    text: Option<&str>,
+) -> Result<SecretString, SettingsError> {
+    let text = text.ok_or(SettingsError::Missing { variable, expected })?;
+    if !text.bytes().all(|byte| byte.is_ascii_graphic()) {
+        return Err(SettingsError::Invalid {
+            variable,
+            given: String::new(),
+            problem: "spaces or other characters that no key has",
+            expected,
+        });
+    }
+    Ok(SecretString::from(text))
+}
+
+fn parse_rate(text: &str) -> Result<Rate, SettingsError> {
+    let invalid = || SettingsError::Invalid {
+        variable: RATE,
+        given: format!(" is {text}"),
+        problem: "not one or two positive whole numbers",
+        expected: RATE_EXPECTED,
+    };
+    let number = |text: &str| text.trim().parse::<NonZeroU32>().map_err(|_| invalid());
+    let (endpoint, total) = match text.split_once(',') {
+        Some((endpoint, total)) => (number(endpoint)?, number(total)?),
+        None => {
+            let endpoint = number(text)?;
+            (endpoint, endpoint.saturating_mul(NonZeroU32::new(4).unwrap_or(endpoint)))
+        }
+    };
+    Ok(Rate { endpoint, total })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn settings(url: &str, key: &str, secret: &str, rate: &str) -> Result<Settings, SettingsError> {
+        Settings::from_values(Some(url), Some(key), Some(secret), Some(rate))
+    }
+
+    #[test]
+    fn two_variables_are_enough_for_stripe() {
+        let settings = settings("", "sk_test_1", "whsec_1", "").unwrap();
+        assert_eq!(settings.url.as_str(), "https://api.stripe.com/");
+        assert_eq!(settings.rate, Some(Rate::STRIPE));
+        assert!(!format!("{settings:?}").contains("sk_test_1"));
+    }
+
+    #[test]
+    fn the_simulator_has_no_limit_unless_told() {
+        for url in ["http://127.0.0.1:8420", "http://localhost:1", "http://[::1]:1"] {
+            assert_eq!(settings(url, "sk_test_1", "whsec_1", "").unwrap().rate, None, "{url}");
+        }
+        let rate = settings("http://127.0.0.1:8420", "sk_test_1", "whsec_1", "10").unwrap().rate;
+        assert_eq!(rate.map(|rate| (rate.endpoint.get(), rate.total.get())), Some((10, 40)));
+    }
+
+    #[test]
+    fn a_wrong_value_is_named_with_what_it_should_be() {
+        let wrong = [
+            (("", "", "whsec_1", ""), "PAYMENT_GATEWAY_KEY is not set"),
+            (("", "pk_test_1", "whsec_1", ""), "publishable key"),
+            (("", "sk 1", "whsec_1", ""), "PAYMENT_GATEWAY_KEY: spaces"),
+            (("", "sk_test_1", "", ""), "PAYMENT_WEBHOOK_SECRET is not set"),
+            (("ftp://127.0.0.1", "sk_test_1", "whsec_1", ""), "neither https nor http"),
+            (("http://example.com", "sk_test_1", "whsec_1", ""), "must be on this machine"),
+            (("https://example.com/v1", "sk_test_1", "whsec_1", ""), "goes on after the host"),
+            (("nonsense", "sk_test_1", "whsec_1", ""), "not a URL"),
+            (("https://a:hunter2@example.com", "sk_test_1", "whsec_1", ""), "credentials"),
+            (("", "sk_test_1", "whsec_1", "0"), "PAYMENT_GATEWAY_RATE is 0"),
+            (("", "sk_test_1", "whsec_1", "25,x"), "25 or 25,100"),
+        ];
+        for ((url, key, secret, rate), expected) in wrong {
+            let message = settings(url, key, secret, rate).unwrap_err().to_string();
+            assert!(message.contains(expected), "{message}");
+            assert!(!message.contains("hunter2") && !message.contains("sk 1"), "{message}");
+        }
+    }
+}
