@@ -1,0 +1,95 @@
+//! place-order: reserve the stock, write the order, take the money; if one fails, none remain.
+
+use std::time::Duration;
+
+use activities::{
+    Charge, ChargePayment, ChargeStage, CommitInventory, ConfirmOrder, CreateOrder, Money, OrderId,
+    PreparePayment, ReserveInventory, Shop,
+};
+use engine::{Abort, Saga, Workflow};
+use serde::{Deserialize, Serialize};
+
+use crate::checkout::Checkout;
+
+/// The signal that the gateway said something about the saga's payment. It carries nothing that is
+/// believed: the payment is asked for again.
+pub const PAYMENT_EVENT: &str = "payment-event";
+
+/// How long a customer has to authenticate (3-D Secure).
+const ACTION_TIMEOUT: Duration = Duration::from_secs(15 * 60);
+
+/// Turns a cart into a confirmed, paid order, or leaves nothing behind.
+#[derive(Debug)]
+pub struct PlaceOrder;
+
+/// An order that was placed.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Receipt {
+    /// The order.
+    pub order_id: OrderId,
+    /// What was charged.
+    pub amount: Money,
+    /// The charge at the gateway: `ch_..`
+    pub charge_id: Option<String>,
+}
+
+impl Workflow for PlaceOrder {
+    const NAME: &'static str = "place-order";
+    type Services = Shop;
+    type Input = Checkout;
+    type Output = Receipt;
+    type Activities = (
+        ReserveInventory,
+        CreateOrder,
+        PreparePayment,
+        ChargePayment,
+        CommitInventory,
+        ConfirmOrder,
+    );
+
+    async fn run(saga: &mut Saga<Self>, checkout: Checkout) -> Result<Receipt, Abort> {
+        let order_id = checkout.order_id;
+        saga.step(ReserveInventory { order_id, lines: checkout.unpriced() }).await?;
+        saga.step(CreateOrder {
+            order_id,
+            customer_id: checkout.customer_id.clone(),
+            currency: checkout.currency,
+            lines: checkout.lines.clone(),
+        })
+        .await?;
+        let payment = saga.step(PreparePayment { order_id, amount: checkout.total }).await?;
+        let charge_id = charge(saga, &checkout, &payment.intent_id).await?;
+
+        // The money is ours: from here forward only.
+        let mut saga = saga.pivot();
+        saga.step(CommitInventory { order_id }).await;
+        saga.step(ConfirmOrder { order_id }).await;
+        Ok(Receipt { order_id, amount: checkout.total, charge_id })
+    }
+}
+
+/// Charges, and waits for the customer's bank where it asks to. Ends with the money captured, or
+/// with the step that says no.
+async fn charge(
+    saga: &mut Saga<PlaceOrder>,
+    checkout: &Checkout,
+    intent_id: &str,
+) -> Result<Option<String>, Abort> {
+    let gives_up_at = saga.now() + ACTION_TIMEOUT;
+    let mut stage = ChargeStage::Confirm;
+    loop {
+        let step = ChargePayment {
+            order_id: checkout.order_id,
+            intent_id: intent_id.to_owned(),
+            payment_method: checkout.payment_method.clone(),
+            amount: checkout.total,
+            stage,
+        };
+        if let Charge::Captured { charge_id, .. } = saga.step(step).await? {
+            return Ok(charge_id);
+        }
+        let left = Duration::try_from(gives_up_at - saga.now()).unwrap_or_default();
+        let heard: Option<serde_json::Value> = saga.signal(PAYMENT_EVENT, left).await?;
+        stage = if heard.is_some() { ChargeStage::AfterAction } else { ChargeStage::GiveUp };
+    }
+}
