@@ -1,0 +1,98 @@
+//! What the shop asks of the stores and of the payment gateway.
+
+use std::sync::Arc;
+
+use activities::database::DatabaseError;
+use activities::inventory_store::Availability;
+use activities::order_store::{Cursor, Order, OrderSummary, Pricing};
+use activities::payment_gateway::signature::{Event, EventError};
+use activities::payment_store::RecordedEvent;
+use activities::{Currency, Inventory, Line, OrderId, Orders, Payments};
+use engine::Trouble;
+use futures_util::future::BoxFuture;
+use time::OffsetDateTime;
+
+/// A seam for tests without databases.
+pub(crate) trait Stores: Send + Sync {
+    fn price<'a>(
+        &'a self,
+        lines: &'a [Line],
+        currency: Currency,
+    ) -> BoxFuture<'a, Result<Pricing, DatabaseError>>;
+    fn availability<'a>(
+        &'a self,
+        sku: &'a str,
+    ) -> BoxFuture<'a, Result<Option<Availability>, DatabaseError>>;
+    /// An order, if it is this customer's.
+    fn order<'a>(
+        &'a self,
+        id: OrderId,
+        customer: &'a str,
+    ) -> BoxFuture<'a, Result<Option<Order>, DatabaseError>>;
+    fn orders<'a>(
+        &'a self,
+        customer: &'a str,
+        after: Option<Cursor>,
+        limit: u32,
+    ) -> BoxFuture<'a, Result<Vec<OrderSummary>, DatabaseError>>;
+    /// Checks the signature over the raw bytes and reads the event.
+    fn verified_event(&self, signature: &str, body: &[u8]) -> Result<Event, EventError>;
+    /// Keeps the event, once.
+    fn record_event(&self, event: Event) -> BoxFuture<'_, Result<RecordedEvent, Trouble>>;
+    /// Takes the events off the queue of reconciliation.
+    fn events_processed(&self, ids: Vec<String>) -> BoxFuture<'_, Result<(), DatabaseError>>;
+}
+
+/// The shop's stores and its payments.
+#[derive(Clone, Debug)]
+pub(crate) struct RealStores {
+    pub(crate) inventory: Inventory,
+    pub(crate) orders: Orders,
+    pub(crate) payments: Arc<Payments>,
+}
+
+impl Stores for RealStores {
+    fn price<'a>(
+        &'a self,
+        lines: &'a [Line],
+        currency: Currency,
+    ) -> BoxFuture<'a, Result<Pricing, DatabaseError>> {
+        Box::pin(self.orders.price(lines, currency))
+    }
+
+    fn availability<'a>(
+        &'a self,
+        sku: &'a str,
+    ) -> BoxFuture<'a, Result<Option<Availability>, DatabaseError>> {
+        Box::pin(self.inventory.availability(sku))
+    }
+
+    fn order<'a>(
+        &'a self,
+        id: OrderId,
+        customer: &'a str,
+    ) -> BoxFuture<'a, Result<Option<Order>, DatabaseError>> {
+        Box::pin(self.orders.find(id, Some(customer)))
+    }
+
+    fn orders<'a>(
+        &'a self,
+        customer: &'a str,
+        after: Option<Cursor>,
+        limit: u32,
+    ) -> BoxFuture<'a, Result<Vec<OrderSummary>, DatabaseError>> {
+        Box::pin(self.orders.list(customer, after, limit))
+    }
+
+    fn verified_event(&self, signature: &str, body: &[u8]) -> Result<Event, EventError> {
+        self.payments.gateway.verified_event(signature, body, OffsetDateTime::now_utc())
+    }
+
+    fn record_event(&self, event: Event) -> BoxFuture<'_, Result<RecordedEvent, Trouble>> {
+        Box::pin(self.payments.store.record_event(event))
+    }
+
+    fn events_processed(&self, ids: Vec<String>) -> BoxFuture<'_, Result<(), DatabaseError>> {
+        Box::pin(async move { self.payments.store.mark_processed(&ids).await })
+    }
+}
