@@ -15,8 +15,7 @@ async fn a_node_that_is_killed_goes_on_where_it_was() {
     let crowd = Crowd::of(300, &[&node]);
 
     let kills = async {
-        // Not three times: what three owners in a row do not get on with counts as poison.
-        for accepted in [100, 200] {
+        for accepted in [75, 150, 225] {
             crowd.accepted(accepted).await;
             node.program.kill();
             node = shop.again(node).await;

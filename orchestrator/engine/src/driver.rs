@@ -13,7 +13,7 @@ use std::time::Duration;
 use futures_util::stream::FuturesUnordered;
 use futures_util::{FutureExt, StreamExt};
 use time::OffsetDateTime;
-use tokio::sync::watch;
+use tokio::sync::{oneshot, watch};
 use uuid::Uuid;
 
 use crate::clock;
@@ -63,6 +63,8 @@ pub(crate) struct Driver {
     flights: FuturesUnordered<Flight>,
     /// The steps with a flight under way.
     flying: Vec<u32>,
+    /// Who waits for its first commit, or for its end in this task.
+    moves: Option<oneshot::Sender<()>>,
 }
 
 struct StepPayloads {
@@ -252,10 +254,15 @@ impl Driver {
         self.absorb(facts);
     }
 
-    /// Parks a saga that new owners keep finding at the same place.
+    /// Tells `moved` of its first commit; dropped when it is left without one.
+    pub(crate) fn tells_when_it_moves(&mut self, moved: oneshot::Sender<()>) {
+        self.moves = Some(moved);
+    }
+
+    /// Parks a saga over which owner after owner died, the last ones with it alone.
     pub(crate) fn poison(&mut self, claims: i16) {
         self.at = clock::now().max(self.at);
-        let message = format!("{claims} nodes took it over and none got on with it");
+        let message = format!("{claims} nodes took it over and died before it moved");
         self.park(None, "poison", message);
     }
 }

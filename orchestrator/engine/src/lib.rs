@@ -35,6 +35,7 @@ mod node;
 mod ownership;
 mod program;
 mod shard;
+mod suspects;
 mod timekeeper;
 // How others talk to it.
 pub mod client;

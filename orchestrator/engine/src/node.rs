@@ -10,13 +10,12 @@ use uuid::Uuid;
 
 use crate::batch::Batcher;
 use crate::clock;
-use crate::driver::{Beginning, Driver};
+use crate::driver::Driver;
 use crate::error::StoreError;
 use crate::event::Message;
 use crate::handler::{Description, Handler, Handlers};
 use crate::hub::Hub;
 use crate::id::{SagaId, ShardId};
-use crate::journal::Entry;
 use crate::lane::Lane;
 use crate::lease::Lease;
 use crate::metrics::Meters;
@@ -24,16 +23,13 @@ use crate::program::Registry;
 use crate::shard::{Mailbox, Shard};
 use crate::store::Store;
 use crate::store::lease::NodeName;
-use crate::store::load::Loaded;
+use crate::suspects::{self, Found, Suspects};
 
 /// How many sagas are read in one go.
 const LOAD_PAGE: usize = 500;
 
 /// How soon sagas are read again when the database did not answer.
 const LOAD_AGAIN_AFTER: time::Duration = time::Duration::seconds(1);
-
-/// A saga that new owners found at the same place so often is parked.
-const CLAIMS_MAX: i16 = 3;
 
 /// A saga to bring to memory, and the message that asks for it.
 pub(crate) type Wanted = (SagaId, Option<(Uuid, Message)>);
@@ -47,6 +43,7 @@ pub(crate) struct Node {
     pub(crate) lanes: Vec<Lane>,
     pub(crate) lease: Lease,
     pub(crate) hub: Arc<Hub>,
+    pub(crate) suspects: Suspects,
     pub(crate) meters: Meters,
     /// How many shards the database has.
     pub(crate) shard_count: u16,
@@ -99,6 +96,7 @@ impl Node {
             lanes,
             lease: Lease::new(),
             hub: Arc::default(),
+            suspects: Suspects::new(),
             meters,
             shard_count,
             inbox_poke: Notify::new(),
@@ -204,35 +202,29 @@ impl Node {
     ) -> Result<(), StoreError> {
         let ids: Vec<SagaId> = page.iter().map(|(id, _)| *id).collect();
         let loaded = self.store.load(shard.id, &ids).await?;
-        let mut claims = Vec::new();
         let mut mailboxes: HashMap<SagaId, Arc<Mailbox>> = page.iter().cloned().collect();
-        let mut drivers = Vec::with_capacity(loaded.len());
+        let mut found = Vec::with_capacity(loaded.len());
         for saga in loaded {
-            let entries = match &saga.entries {
-                Ok(entries) => entries,
-                Err(error) => {
-                    // Nothing may be written after what can not be read: it stays open, and overdue.
-                    tracing::error!(saga = %saga.id, error, "a journal can not be read");
-                    continue;
-                }
-            };
-            let Some(mailbox) = mailboxes.remove(&saga.id) else { continue };
-            let rev = entries.len() as i32;
-            let found = if claimed { claim(&saga, rev) } else { 0 };
-            if found > 0 {
-                claims.push((saga.id, found, rev));
+            if let Err(error) = &saga.entries {
+                // Nothing may be written after what can not be read: it stays open, and overdue.
+                tracing::error!(saga = %saga.id, error, "a journal can not be read");
+            } else if let Some(mailbox) = mailboxes.remove(&saga.id) {
+                found.push(Found { mailbox, claims: if claimed { saga.claims() } else { 0 }, saga });
             }
-            drivers.push((self.resume(shard, mailbox, &saga, entries), found));
         }
-        if !claims.is_empty() {
+        self.meters.loaded.increment(found.len() as u64);
+        let (innocent, suspects): (Vec<_>, Vec<_>) =
+            found.into_iter().partition(|found| found.claims == 0);
+        if claimed {
+            // Before their code runs: it may be what kills.
+            let claims: Vec<_> = innocent.iter().filter_map(Found::claim).collect();
             self.store.claimed(shard.id, shard.fence, &claims).await?;
         }
-        self.meters.loaded.increment(drivers.len() as u64);
-        for (mut driver, found) in drivers {
-            if found >= CLAIMS_MAX {
-                driver.poison(found);
-            }
-            shard.tasks.spawn(driver.run());
+        for found in innocent {
+            shard.tasks.spawn(self.resume(shard, found).run());
+        }
+        for found in suspects {
+            shard.tasks.spawn(suspects::run(self.clone(), shard.clone(), found));
         }
         for id in mailboxes.into_keys() {
             shard.forget(id);
@@ -240,21 +232,10 @@ impl Node {
         Ok(())
     }
 
-    fn resume(
-        self: &Arc<Self>,
-        shard: &Arc<Shard>,
-        mailbox: Arc<Mailbox>,
-        saga: &Loaded,
-        entries: &[Entry],
-    ) -> Driver {
-        let beginning = Beginning {
-            id: saga.id,
-            workflow: saga.workflow.clone(),
-            root: saga.root,
-            input: saga.input.clone(),
-            created_at: saga.created_at,
-        };
-        Driver::resume(self.clone(), shard.clone(), mailbox, &beginning, entries)
+    /// A saga as its journal has it, its code run up to where it waits.
+    pub(crate) fn resume(self: &Arc<Self>, shard: &Arc<Shard>, found: Found) -> Driver {
+        let (node, shard) = (self.clone(), shard.clone());
+        Driver::resume(node, shard, found.mailbox, &found.saga)
     }
 
     /// Brings back what a shard that was just taken has open: what is due now to memory, the rest
@@ -287,10 +268,4 @@ impl Node {
             }
         }
     }
-}
-
-/// How many owners in a row found the saga where it is, this one included.
-fn claim(saga: &Loaded, rev: i32) -> i16 {
-    let before = if saga.claimed_rev == Some(rev) { saga.claims } else { 0 };
-    if saga.ended { 0 } else { before.saturating_add(1) }
 }

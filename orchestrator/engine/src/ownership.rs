@@ -43,10 +43,10 @@ impl Ownership {
         self.drop_lost(&shards);
         let share = shards.len().div_ceil(nodes.max(1));
         let owned = self.node.owned();
+        let room = share.saturating_sub(owned.len());
+        self.take_free(&shards, &owned, room).await?;
         if owned.len() > share {
             self.hand_over(owned.into_iter().skip(share).collect()).await;
-        } else {
-            self.take_free(&shards, share - owned.len()).await?;
         }
         Ok(())
     }
@@ -83,22 +83,32 @@ impl Ownership {
         }
     }
 
-    async fn take_free(&mut self, rows: &[ShardRow], most: usize) -> Result<(), StoreError> {
-        let in_memory: HashSet<ShardId> = self.node.owned().iter().map(|shard| shard.id).collect();
-        // What is ours in the database and not in memory (its sagas could not be read, the answer of
-        // the take was lost) is taken again, under a new fence.
-        let is_ours = |row: &ShardRow| row.node_id == Some(self.node.name.id);
-        let free: Vec<(ShardId, Uuid)> = rows
-            .iter()
-            .filter(|row| !in_memory.contains(&row.shard_id) && (row.is_free() || is_ours(row)))
-            .map(|row| (row.shard_id, row.fence))
-            .take(most)
-            .collect();
-        if free.is_empty() {
-            return Ok(());
+    /// Takes at most `room` shards that nobody looks after. Those first that are ours in the database
+    /// and not in memory (their sagas could not be read, the answer of a take or of a hand-over was
+    /// lost), under a new fence; what there is no room for is let go, because nobody else takes from
+    /// a node that is alive.
+    async fn take_free(
+        &mut self,
+        rows: &[ShardRow],
+        owned: &[Arc<Shard>],
+        room: usize,
+    ) -> Result<(), StoreError> {
+        let in_memory: HashSet<ShardId> = owned.iter().map(|shard| shard.id).collect();
+        let unattended = rows.iter().filter(|row| !in_memory.contains(&row.shard_id));
+        let (ours, others): (Vec<_>, Vec<_>) =
+            unattended.partition(|row| row.node_id == Some(self.node.name.id));
+        let (taken, let_go) = ours.split_at(room.min(ours.len()));
+        let free = others.into_iter().filter(|row| row.is_free());
+        let wanted: Vec<_> =
+            taken.iter().copied().chain(free).take(room).map(ShardRow::seen).collect();
+        if !wanted.is_empty() {
+            for taken in self.connection.take(&wanted, self.node.name.id).await? {
+                self.take(taken);
+            }
         }
-        for taken in self.connection.take(&free, self.node.name.id).await? {
-            self.take(taken);
+        if !let_go.is_empty() {
+            let seen: Vec<_> = let_go.iter().copied().map(ShardRow::seen).collect();
+            self.connection.release(&seen).await?;
         }
         Ok(())
     }

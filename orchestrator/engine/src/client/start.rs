@@ -185,7 +185,7 @@ impl Drop for Forget<'_> {
 
 /// Waits for the commit of a start, then drives its saga in a task of its own.
 async fn drive_once_started(
-    driver: Driver,
+    mut driver: Driver,
     shard: Arc<Shard>,
     answer: tokio::sync::oneshot::Receiver<Written>,
 ) -> Written {

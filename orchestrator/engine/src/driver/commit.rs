@@ -32,7 +32,11 @@ impl Driver {
     }
 
     /// Tells whoever waits for a change of this saga.
-    pub(crate) fn committed(&self) {
+    pub(crate) fn committed(&mut self) {
+        if let Some(moved) = self.moves.take() {
+            // A trial that is over by its time does not hear of it.
+            let _ = moved.send(());
+        }
         let ended = self.state.ending.is_some();
         if ended {
             self.node.meters.ended.increment(1);

@@ -17,6 +17,7 @@ use crate::program::Polled;
 use crate::saga::{Abort, Answer, SharedLink};
 use crate::shard::{Mailbox, Shard};
 use crate::state::{Kind, State, Status, Step};
+use crate::store::load::Loaded;
 
 /// What a saga begins with.
 #[derive(Clone, Debug)]
@@ -47,11 +48,27 @@ impl Driver {
         node: Arc<Node>,
         shard: Arc<Shard>,
         mailbox: Arc<Mailbox>,
-        saga: &Beginning,
-        entries: &[Entry],
+        saga: &Loaded,
     ) -> Self {
-        let mut driver = Self::bare(node, shard, mailbox, saga);
-        driver.replay(saga, entries);
+        let beginning = saga.beginning();
+        let mut driver = Self::bare(node, shard, mailbox, &beginning);
+        driver.replay(&beginning, saga.journal());
+        driver
+    }
+
+    /// A saga with its journal, for one whose code must not run.
+    pub(crate) fn without_code(
+        node: Arc<Node>,
+        shard: Arc<Shard>,
+        mailbox: Arc<Mailbox>,
+        saga: &Loaded,
+    ) -> Self {
+        let mut driver = Self::bare(node, shard, mailbox, &saga.beginning());
+        for entry in saga.journal() {
+            (driver.seq, driver.at) = (entry.seq, entry.at);
+            driver.apply_recorded(&entry.facts);
+        }
+        driver.state.reloaded();
         driver
     }
 
@@ -75,6 +92,7 @@ impl Driver {
             returned: None,
             flights: FuturesUnordered::new(),
             flying: Vec::new(),
+            moves: None,
         }
     }
 

@@ -183,4 +183,8 @@ impl ShardRow {
     pub(crate) fn is_free(&self) -> bool {
         self.node_id.is_none() || self.owner_is_alive != Some(true)
     }
+    /// The shard and the fence that was seen on it.
+    pub(crate) fn seen(&self) -> (ShardId, Uuid) {
+        (self.shard_id, self.fence)
+    }
 }

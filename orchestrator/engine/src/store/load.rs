@@ -6,6 +6,7 @@ use sqlx::FromRow;
 use time::OffsetDateTime;
 use uuid::Uuid;
 
+use crate::driver::Beginning;
 use crate::error::StoreError;
 use crate::id::{SagaId, ShardId};
 use crate::journal::{Entry, decode};
@@ -64,8 +65,8 @@ pub(crate) struct Loaded {
     pub(crate) input: Payload,
     pub(crate) created_at: OffsetDateTime,
     pub(crate) ended: bool,
-    pub(crate) claims: i16,
-    pub(crate) claimed_rev: Option<i32>,
+    claims: i16,
+    claimed_rev: Option<i32>,
     /// The journal, or why it can not be read.
     pub(crate) entries: Result<Vec<Entry>, String>,
 }
@@ -160,6 +161,35 @@ impl Store {
         let query = sqlx::query(CLAIMED).bind(shard).bind(fence).bind(ids).bind(counts).bind(revs);
         self.with(async |connection| query.execute(connection).await).await?;
         Ok(())
+    }
+}
+
+impl Loaded {
+    /// Its journal, as far as it can be read.
+    pub(crate) fn journal(&self) -> &[Entry] {
+        self.entries.as_deref().unwrap_or_default()
+    }
+
+    /// The length of its journal.
+    pub(crate) fn rev(&self) -> i32 {
+        self.journal().len() as i32
+    }
+
+    /// How many owners in a row found it where it is now and died.
+    pub(crate) fn claims(&self) -> i16 {
+        let stands = !self.ended && self.claimed_rev == Some(self.rev());
+        if stands { self.claims } else { 0 }
+    }
+
+    /// What it begins with.
+    pub(crate) fn beginning(&self) -> Beginning {
+        Beginning {
+            id: self.id,
+            workflow: self.workflow.clone(),
+            root: self.root,
+            input: self.input.clone(),
+            created_at: self.created_at,
+        }
     }
 }
 

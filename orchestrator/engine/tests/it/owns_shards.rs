@@ -124,11 +124,47 @@ async fn a_shard_that_is_ours_only_in_the_database_is_taken_again() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_shard_whose_hand_over_was_lost_is_not_left_unattended() {
+    let url = database().await;
+    let stock = Stock::open();
+    let nodes = [engine(&url, registry(&stock)).await, engine(&url, registry(&stock)).await];
+    shares(&nodes[0], vec![4, 4]).await;
+    // The database says that the first node still owns a shard which it let go: it has its share,
+    // and the other takes nothing from a node that is alive.
+    let mut other = PgConnection::connect(&url).await.unwrap();
+    let lost = "update saga.shard set fence = gen_random_uuid(), node_id = $1 \
+                where shard_id = (select min(shard_id) from saga.shard where node_id = $2) \
+                returning shard_id";
+    let shard: i16 = sqlx::query_scalar(lost)
+        .bind(nodes[0].node_id())
+        .bind(nodes[1].node_id())
+        .fetch_one(&mut other)
+        .await
+        .unwrap();
+    shares(&nodes[0], vec![4, 4]).await;
+    let mut number = 0;
+    let id = loop {
+        number += 1;
+        let order = with_key(start("take-many", &Order::of(2)), &number.to_string());
+        // Refused for as long as the second node believes in the fence it had.
+        let started = nodes[0].client().start(order).await;
+        if let Some(started) = started.ok().filter(|started| started.id.shard() == shard) {
+            break started.id;
+        }
+    };
+    ends(&nodes[0].client(), id, Ending::Completed).await;
+    for node in nodes {
+        node.shutdown().await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_saga_that_kills_its_owners_is_parked_and_the_others_go_on() {
     let url = database().await;
     let stock = Stock::closed();
     let mut ids = Vec::new();
-    for round in 0..3_u32 {
+    // Its first owner, and three that claim it: among all, among few, alone.
+    for round in 0..4_u32 {
         let engine = engine(&url, registry(&stock)).await;
         if round == 0 {
             ids.push(engine.client().start(start("take-many", &Order::of(1))).await.unwrap().id);
@@ -149,5 +185,33 @@ async fn a_saga_that_kills_its_owners_is_parked_and_the_others_go_on() {
     stock.gate.send_replace(true);
     let other = last.client().start(start("take-many", &Order::of(1))).await.unwrap().id;
     ends(&last.client(), other, Ending::Completed).await;
+    last.shutdown().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn sagas_that_had_no_time_to_move_are_not_parked() {
+    let url = database().await;
+    let stock = Stock::closed();
+    let mut ids = Vec::new();
+    let mut called = 0;
+    for round in 0..3 {
+        let engine = engine(&url, registry(&stock)).await;
+        if round == 0 {
+            for _ in 0..40 {
+                let order = start("take-many", &Order::of(1));
+                ids.push(engine.client().start(order).await.unwrap().id);
+            }
+        }
+        // It dies as soon as it got on with any of them.
+        called += 1;
+        stock.called(called).await;
+        called = *stock.calls.lock().unwrap();
+        engine.crash();
+    }
+    let last = engine(&url, registry(&stock)).await;
+    stock.gate.send_replace(true);
+    for id in ids {
+        ends(&last.client(), id, Ending::Completed).await;
+    }
     last.shutdown().await;
 }

@@ -1,0 +1,98 @@
+//! Sagas that did not move while owner after owner died. One of them may be what kills them, so they
+//! are tried apart from each other: the one that is alone when its owner dies is parked, and those
+//! that merely had no time to move are not.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::{Semaphore, SemaphorePermit, oneshot};
+
+use crate::clock;
+use crate::driver::Driver;
+use crate::error::StoreError;
+use crate::id::SagaId;
+use crate::node::Node;
+use crate::shard::{Mailbox, Shard};
+use crate::store::load::Loaded;
+
+/// A saga that so many owners claimed without its moving is parked: the first with all others, the
+/// second in a small group, the third alone.
+const CLAIMS_MAX: i16 = 3;
+/// How many are tried together.
+const GROUP: u32 = 16;
+/// A suspect that neither moved nor killed its owner in this time no longer keeps the others waiting.
+const TRIAL_MAX: Duration = Duration::from_secs(1);
+/// How soon a suspect is read again when the database did not answer.
+const AGAIN_AFTER: time::Duration = time::Duration::seconds(1);
+
+/// A saga that was read.
+#[derive(Debug)]
+pub(crate) struct Found {
+    pub(crate) mailbox: Arc<Mailbox>,
+    pub(crate) saga: Loaded,
+    /// How many owners in a row died over it where it is now.
+    pub(crate) claims: i16,
+}
+
+/// The room in which suspects of a node are tried.
+#[derive(Debug)]
+pub(crate) struct Suspects {
+    room: Semaphore,
+}
+
+impl Suspects {
+    pub(crate) fn new() -> Self {
+        Self { room: Semaphore::new(GROUP as usize) }
+    }
+
+    /// Waits for room; none: the shard goes away.
+    async fn enter(&self, shard: &Shard, alone: bool) -> Option<SemaphorePermit<'_>> {
+        let drained = shard.drained.notified();
+        if !shard.is_open() {
+            return None;
+        }
+        tokio::select! {
+            () = shard.lost.cancelled() => None,
+            () = drained => None,
+            permit = self.room.acquire_many(if alone { GROUP } else { 1 }) => permit.ok(),
+        }
+    }
+}
+
+impl Found {
+    /// What a new owner notes of it: one claim more, unless it is over.
+    pub(crate) fn claim(&self) -> Option<(SagaId, i16, i32)> {
+        (!self.saga.ended).then(|| (self.saga.id, self.claims + 1, self.saga.rev()))
+    }
+}
+
+/// Tries a suspect when its turn comes, or parks it when it has been tried often enough.
+pub(crate) async fn run(node: Arc<Node>, shard: Arc<Shard>, found: Found) {
+    let claims = found.claims;
+    if claims >= CLAIMS_MAX {
+        let mut driver = Driver::without_code(node, shard, found.mailbox, &found.saga);
+        driver.poison(claims);
+        return driver.run().await;
+    }
+    let id = found.saga.id;
+    let Some(turn) = node.suspects.enter(&shard, claims + 1 == CLAIMS_MAX).await else {
+        return shard.forget(id);
+    };
+    if let Err(error) = note(&node, &shard, &found).await {
+        tracing::warn!(saga = %id, %error, "a suspect could not be claimed; it is tried again");
+        shard.forget(id);
+        return shard.rests(id, clock::now() + AGAIN_AFTER);
+    }
+    let mut driver = node.resume(&shard, found);
+    let (moved, moves) = oneshot::channel();
+    driver.tells_when_it_moves(moved);
+    shard.tasks.spawn(driver.run());
+    // It moved, it is over, or it has been waited for long enough.
+    let _ = tokio::time::timeout(TRIAL_MAX, moves).await;
+    drop(turn);
+}
+
+async fn note(node: &Node, shard: &Shard, found: &Found) -> Result<(), StoreError> {
+    let claims: Vec<_> = found.claim().into_iter().collect();
+    node.store.claimed(shard.id, shard.fence, &claims).await
+}
