@@ -7,7 +7,8 @@
 
 use std::future::Future;
 use std::ops::{Deref, DerefMut};
-use std::time::Duration;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
 use engine::Trouble;
 use sqlx::pool::PoolConnection;
@@ -33,6 +34,7 @@ const ROLLBACK_TIMEOUT: Duration = Duration::from_secs(2);
 #[derive(Clone, Debug)]
 pub struct Database {
     pool: PgPool,
+    broken: Arc<LastBreak>,
     /// As an operator reads it: "inventory database".
     pub(crate) name: &'static str,
     pub(crate) effects: &'static EffectSql,
@@ -94,11 +96,17 @@ impl Database {
                 // The rollback after each use is for nothing nearly always, and says so.
                 ("client_min_messages", "error".to_owned()),
             ]);
+        let broken = Arc::new(LastBreak::default());
+        let seen = broken.clone();
         let pool = PgPoolOptions::new()
             .max_connections(connections_max)
             .acquire_timeout(ACQUIRE_TIMEOUT)
-            // Not needed, because a connection that failed never comes back.
+            // A round trip each time; what broke is known without it.
             .test_before_acquire(false)
+            .before_acquire(move |_, about| {
+                let outlived = seen.outlived_by(about.age);
+                Box::pin(async move { Ok(outlived) })
+            })
             // The second line: no transaction survives its user.
             .after_release(|connection, _| {
                 Box::pin(async move {
@@ -109,7 +117,7 @@ impl Database {
                 })
             })
             .connect_lazy_with(options);
-        Ok(Self { pool, name, effects })
+        Ok(Self { pool, broken, name, effects })
     }
 
     /// Waits until all connections are given back and closes them.
@@ -179,7 +187,30 @@ impl Database {
 
     /// Says what an error of a statement means here.
     pub(crate) fn check<T>(&self, result: Result<T, sqlx::Error>) -> Result<T, DatabaseError> {
-        result.map_err(|source| classify(self.name, source))
+        result.map_err(|source| {
+            let error = classify(self.name, source);
+            if matches!(error, DatabaseError::Interrupted { .. }) {
+                self.broken.note();
+            }
+            error
+        })
+    }
+}
+
+/// When a connection last broke. One rarely breaks alone: those that are older are not used again,
+/// or each of them would cost somebody an attempt.
+#[derive(Debug, Default)]
+struct LastBreak(Mutex<Option<Instant>>);
+
+impl LastBreak {
+    fn note(&self) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(Instant::now());
+    }
+
+    /// Whether a connection of this age was made since.
+    fn outlived_by(&self, age: Duration) -> bool {
+        let last = *self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        last.is_none_or(|at| age < at.elapsed())
     }
 }
 

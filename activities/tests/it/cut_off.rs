@@ -144,3 +144,45 @@ async fn sessions_that_are_ended_are_replaced() {
     }
     assert_eq!(inventory.availability("a").await.unwrap().unwrap().reserved, 3);
 }
+
+/// One session that ends rarely ends alone: whoever meets it first pays for all of them.
+#[tokio::test]
+async fn a_server_that_restarts_costs_one_attempt_and_not_one_a_session() {
+    let (_, database) = inventory_with(&[("a", 100)]).await;
+    let inventory = Inventory::connect(&database.url(), 4).unwrap();
+    let mut other = database.connect().await;
+    let mut lock = other.begin().await.unwrap();
+    let locked = "select from inventory.stock where sku = 'a' for update";
+    sqlx::query(locked).execute(&mut *lock).await.unwrap();
+    let steps: Vec<_> = (0..4).map(|_| attempt()).collect();
+    let blocked =
+        steps.iter().map(|step| reserve(&inventory, step, OrderId::random(), &[("a", 1)]));
+    let released = async {
+        let waiting = format!(
+            "select count(*) from pg_stat_activity
+             where datname = '{}' and wait_event_type = 'Lock'",
+            database.name
+        );
+        let deadline = tokio::time::Instant::now() + Duration::from_secs(4);
+        while database.count(&waiting).await < 4 {
+            assert!(tokio::time::Instant::now() < deadline, "there are fewer sessions");
+        }
+        lock.commit().await.unwrap();
+    };
+    let (reserved, ()) = tokio::join!(futures_util::future::try_join_all(blocked), released);
+    reserved.unwrap();
+
+    let end = format!(
+        "select pg_terminate_backend(pid, 5000) from pg_stat_activity
+         where datname = '{}' and pid <> pg_backend_pid()",
+        database.name
+    );
+    database.execute(&end).await;
+    let (mut failed, one) = (0, lines(&[("a", 1)]));
+    for _ in 0..8 {
+        let (step, order_id) = (attempt(), OrderId::random());
+        let basket = Reserve { attempt: &step, order_id, lines: &one };
+        failed += u32::from(inventory.reserve(&[basket]).await.is_err());
+    }
+    assert_eq!(failed, 1);
+}

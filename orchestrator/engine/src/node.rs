@@ -209,7 +209,11 @@ impl Node {
                 // Nothing may be written after what can not be read: it stays open, and overdue.
                 tracing::error!(saga = %saga.id, error, "a journal can not be read");
             } else if let Some(mailbox) = mailboxes.remove(&saga.id) {
-                found.push(Found { mailbox, claims: if claimed { saga.claims() } else { 0 }, saga });
+                found.push(Found {
+                    mailbox,
+                    claims: if claimed { saga.claims() } else { 0 },
+                    saga,
+                });
             }
         }
         self.meters.loaded.increment(found.len() as u64);
