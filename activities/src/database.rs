@@ -25,8 +25,11 @@ const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(2);
 /// How long one read may take with everything: longer than the server lets a statement run, so that
 /// it ends only what has no server any more.
 const READ_TIMEOUT: Duration = Duration::from_secs(8);
-/// What a scan of whole tables may take instead of [`STATEMENT_TIMEOUT`].
-const SCAN_LIMIT: &str = "set local statement_timeout = '10min'";
+/// What a scan of whole tables may take instead of [`STATEMENT_TIMEOUT`], and how it is planned.
+const SCAN: &str = "set local statement_timeout = '10min'; \
+                    set local plan_cache_mode = force_custom_plan; \
+                    set local enable_seqscan = on; set local enable_hashjoin = on; \
+                    set local enable_mergejoin = on";
 /// How long the rollback may take before a connection that comes back is closed instead.
 const ROLLBACK_TIMEOUT: Duration = Duration::from_secs(2);
 
@@ -93,6 +96,13 @@ impl Database {
                 ("statement_timeout", millis(STATEMENT_TIMEOUT)),
                 ("lock_timeout", millis(STATEMENT_TIMEOUT)),
                 ("idle_in_transaction_session_timeout", millis(READ_TIMEOUT)),
+                // Every statement finds its rows by a key. Planned once, and never as a scan, whatever
+                // the planner believes of tables that were empty a moment ago.
+                ("plan_cache_mode", "force_generic_plan".to_owned()),
+                ("enable_seqscan", "off".to_owned()),
+                ("enable_hashjoin", "off".to_owned()),
+                ("enable_mergejoin", "off".to_owned()),
+                ("jit", "off".to_owned()),
                 // The rollback after each use is for nothing nearly always, and says so.
                 ("client_min_messages", "error".to_owned()),
             ]);
@@ -177,7 +187,7 @@ impl Database {
         T: for<'r> FromRow<'r, PgRow> + Send + Unpin,
     {
         let mut transaction = self.begin().await?;
-        let limit = sqlx::raw_sql(SCAN_LIMIT).execute(&mut *transaction).await;
+        let limit = sqlx::raw_sql(SCAN).execute(&mut *transaction).await;
         transaction.check(limit)?;
         let rows = query.fetch_all(&mut *transaction).await;
         let rows = transaction.check(rows)?;
