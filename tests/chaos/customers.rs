@@ -1,0 +1,287 @@
+//! Customers who send every request again until it is answered, and write down what they were told.
+
+use std::collections::BTreeMap;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::time::Duration;
+
+use futures_util::StreamExt;
+use futures_util::stream::iter;
+use reqwest::{Client, Method, StatusCode};
+use serde_json::{Value, json};
+use tokio::sync::watch;
+use tokio::time::Instant;
+
+use crate::harness::http;
+
+/// How long one request may take.
+const REQUEST_TIMEOUT: Duration = Duration::from_secs(8);
+/// How long a customer asks before giving up: that is a violation.
+const PATIENCE: Duration = Duration::from_secs(240);
+/// What is final.
+const FINAL: [&str; 4] = ["completed", "declined", "failed", "cancelled"];
+
+/// What customers buy, and how they pay.
+#[derive(Clone, Debug)]
+pub(crate) struct Habits {
+    /// What a basket is filled from.
+    pub(crate) skus: Vec<&'static str>,
+    /// Each card with its weight.
+    pub(crate) cards: Vec<(&'static str, u32)>,
+    /// Of so many customers one cancels.
+    pub(crate) cancels_one_in: Option<usize>,
+    /// Whether they wait for the end before they leave.
+    pub(crate) follow: bool,
+}
+
+/// What one customer was told.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Told {
+    pub(crate) id: Option<String>,
+    pub(crate) ending: Option<String>,
+    /// The whole answer, once it was final.
+    pub(crate) last: Value,
+}
+
+/// All customers of a run, and their own books.
+#[derive(Debug)]
+pub(crate) struct Customers {
+    http: Client,
+    doors: Vec<String>,
+    key: String,
+    habits: Habits,
+    seed: u64,
+    placed: AtomicUsize,
+    closed: AtomicBool,
+    ledger: Mutex<BTreeMap<usize, Told>>,
+    /// What contradicts what they were told before, or is no answer at all.
+    complaints: Mutex<Vec<String>>,
+    last_success: watch::Sender<Instant>,
+    longest_silence: Mutex<Duration>,
+    repeats: AtomicUsize,
+}
+
+impl Customers {
+    pub(crate) fn new(doors: Vec<String>, key: String, habits: Habits, seed: u64) -> Self {
+        Self {
+            http: http(),
+            doors,
+            key,
+            habits,
+            seed,
+            placed: AtomicUsize::new(0),
+            closed: AtomicBool::new(false),
+            ledger: Mutex::default(),
+            complaints: Mutex::default(),
+            last_success: watch::Sender::new(Instant::now()),
+            longest_silence: Mutex::default(),
+            repeats: AtomicUsize::new(0),
+        }
+    }
+
+    /// So many at once go on until `least` have been served and the shop is closed.
+    pub(crate) async fn shop(&self, least: usize, in_flight: usize) {
+        self.last_success.send_replace(Instant::now());
+        let next = || self.placed.fetch_add(1, Ordering::Relaxed);
+        let coming = iter(repeat_with_until(next, |number| {
+            *number < least || !self.closed.load(Ordering::Acquire)
+        }));
+        coming.for_each_concurrent(in_flight, |number| self.serve(number)).await;
+    }
+
+    /// Nobody comes in any more, beyond those that must.
+    pub(crate) fn close(&self) {
+        self.closed.store(true, Ordering::Release);
+    }
+
+    /// How many were accepted so far.
+    pub(crate) fn accepted(&self) -> usize {
+        self.ledger.lock().unwrap().values().filter(|told| told.id.is_some()).count()
+    }
+
+    /// What everybody was told.
+    pub(crate) fn ledger(&self) -> BTreeMap<usize, Told> {
+        self.ledger.lock().unwrap().clone()
+    }
+
+    pub(crate) fn complaints(&self) -> Vec<String> {
+        self.complaints.lock().unwrap().clone()
+    }
+
+    pub(crate) fn repeats(&self) -> usize {
+        self.repeats.load(Ordering::Relaxed)
+    }
+
+    /// The longest time in which nobody got an answer.
+    pub(crate) fn longest_silence(&self) -> Duration {
+        *self.longest_silence.lock().unwrap()
+    }
+
+    /// Waits until anybody is accepted after `since`; says when.
+    pub(crate) async fn success_after(&self, since: Instant) -> Option<Instant> {
+        let mut success = self.last_success.subscribe();
+        let found = success.wait_for(|at| *at > since);
+        Some(*tokio::time::timeout(PATIENCE, found).await.ok()?.ok()?)
+    }
+
+    async fn serve(&self, number: usize) {
+        let mut rng = fastrand::Rng::with_seed(self.seed ^ (number as u64).wrapping_mul(0x9E37));
+        self.ledger.lock().unwrap().insert(number, Told::default());
+        let cart = self.cart(&mut rng);
+        let Some(id) = self.place(number, &cart, &mut rng).await else { return };
+        if rng.usize(..8) == 0 {
+            // The same key again, at any door: the same checkout.
+            self.repeats.fetch_add(1, Ordering::Relaxed);
+            if let Some(again) = self.place(number, &cart, &mut rng).await
+                && again != id
+            {
+                self.complain(format!("customer {number}: key answered {id}, then {again}"));
+            }
+        }
+        if self.habits.cancels_one_in.is_some_and(|one_in| rng.usize(..one_in) == 0) {
+            let path = format!("/v1/checkouts/{id}/cancel");
+            self.insist(number, &mut rng, Method::POST, &path, None).await;
+        }
+        if self.habits.follow {
+            self.follow(number, &id, &mut rng).await;
+        }
+    }
+
+    fn cart(&self, rng: &mut fastrand::Rng) -> Value {
+        let lines = rng.usize(1..=self.habits.skus.len().min(3));
+        let mut skus = self.habits.skus.clone();
+        rng.shuffle(&mut skus);
+        let items: Vec<Value> =
+            skus[..lines].iter().map(|sku| json!({"sku": sku, "quantity": 1})).collect();
+        let total: u32 = self.habits.cards.iter().map(|(_, weight)| weight).sum();
+        let mut at = rng.u32(..total);
+        let card = self.habits.cards.iter().find(|(_, weight)| {
+            let hit = at < *weight;
+            at = at.saturating_sub(*weight);
+            hit
+        });
+        json!({"items": items, "payment_method": card.unwrap().0, "currency": "USD"})
+    }
+
+    async fn place(&self, number: usize, cart: &Value, rng: &mut fastrand::Rng) -> Option<String> {
+        let body = self.insist(number, rng, Method::POST, "/v1/checkouts", Some(cart)).await?;
+        let Some(id) = body["id"].as_str() else {
+            self.complain(format!("customer {number}: accepted without an id: {body}"));
+            return None;
+        };
+        self.note(number, id, &body);
+        let now = Instant::now();
+        let silence = now.duration_since(self.last_success.send_replace(now));
+        let mut longest = self.longest_silence.lock().unwrap();
+        *longest = silence.max(*longest);
+        Some(id.to_owned())
+    }
+
+    async fn follow(&self, number: usize, id: &str, rng: &mut fastrand::Rng) {
+        let end = Instant::now() + PATIENCE;
+        while Instant::now() < end {
+            let path = format!("/v1/checkouts/{id}");
+            let Some(body) = self.insist(number, rng, Method::GET, &path, None).await else {
+                return;
+            };
+            self.note(number, id, &body);
+            if body["status"].as_str().is_some_and(|status| FINAL.contains(&status)) {
+                return;
+            }
+        }
+        self.complain(format!("customer {number}: {id} does not end"));
+    }
+
+    /// Sends a request again and again, at one door after the other, until it is answered.
+    async fn insist(
+        &self,
+        number: usize,
+        rng: &mut fastrand::Rng,
+        method: Method,
+        path: &str,
+        cart: Option<&Value>,
+    ) -> Option<Value> {
+        let end = Instant::now() + PATIENCE;
+        let mut door = rng.usize(..self.doors.len());
+        while Instant::now() < end {
+            door = (door + 1) % self.doors.len();
+            let url = format!("{}{path}", self.doors[door]);
+            let request = self.http.request(method.clone(), url).bearer_auth(&self.key);
+            let mut request = request.header("amends-customer", "crowd").timeout(REQUEST_TIMEOUT);
+            request = match cart {
+                Some(cart) => request.header("idempotency-key", format!("key-{number}")).json(cart),
+                None => request.header("prefer", "wait=5"),
+            };
+            let Ok(answer) = request.send().await else {
+                tokio::time::sleep(Duration::from_millis(30)).await;
+                continue;
+            };
+            let status = answer.status();
+            let Ok(text) = answer.text().await else { continue };
+            match status {
+                StatusCode::OK | StatusCode::ACCEPTED | StatusCode::NO_CONTENT => {
+                    return Some(serde_json::from_str(&text).unwrap_or_default());
+                }
+                // Away, full, or without its database: nothing was said, so it is sent again.
+                StatusCode::SERVICE_UNAVAILABLE | StatusCode::GATEWAY_TIMEOUT => {
+                    tokio::time::sleep(Duration::from_millis(30)).await;
+                }
+                // Too late to cancel is an answer.
+                StatusCode::CONFLICT if cart.is_none() && method == Method::POST => return None,
+                status => {
+                    self.complain(format!("customer {number}: {method} {path}: {status} {text}"));
+                    return None;
+                }
+            }
+        }
+        self.complain(format!("customer {number}: {method} {path} was never answered"));
+        None
+    }
+
+    /// Writes down what was said, and complains about what contradicts it.
+    fn note(&self, number: usize, id: &str, body: &Value) {
+        let status = body["status"].as_str().unwrap_or_default();
+        let mut ledger = self.ledger.lock().unwrap();
+        let told = ledger.entry(number).or_default();
+        told.id = Some(id.to_owned());
+        match &told.ending {
+            Some(ending) if ending != status => {
+                let complaint = format!("customer {number}: {id} was {ending}, then {status}");
+                drop(ledger);
+                self.complain(complaint);
+            }
+            None if FINAL.contains(&status) => {
+                told.ending = Some(status.to_owned());
+                told.last = body.clone();
+            }
+            _ => {}
+        }
+    }
+
+    fn complain(&self, complaint: String) {
+        self.complaints.lock().unwrap().push(complaint);
+    }
+
+    /// Asks once more for everything that was accepted, at any door: what was final stays so.
+    pub(crate) async fn ask_again(&self) {
+        let known: Vec<(usize, String)> = self
+            .ledger()
+            .into_iter()
+            .filter_map(|(number, told)| Some((number, told.id?)))
+            .collect();
+        iter(known)
+            .for_each_concurrent(16, |(number, id)| async move {
+                let mut rng = fastrand::Rng::with_seed(number as u64);
+                self.follow(number, &id, &mut rng).await;
+            })
+            .await;
+    }
+}
+
+/// What `next` gives, for as long as `goes_on`.
+fn repeat_with_until<T>(
+    mut next: impl FnMut() -> T,
+    goes_on: impl Fn(&T) -> bool,
+) -> impl Iterator<Item = T> {
+    std::iter::from_fn(move || Some(next()).filter(&goes_on))
+}

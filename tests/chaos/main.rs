@@ -1,0 +1,76 @@
+//! The fault suite: `cargo test --release --test chaos -- short --seed 7`. See its README.
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+mod arguments;
+mod cluster;
+mod customers;
+mod harness;
+mod invariants;
+mod log;
+mod node;
+mod proxy;
+mod report;
+mod run;
+mod scenarios;
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::time::{Duration, Instant};
+
+use arguments::{Arguments, Output};
+use report::Report;
+use scenarios::{Form, Scenario};
+
+fn main() -> anyhow::Result<ExitCode> {
+    let Some(arguments) = arguments::parse() else { return Ok(ExitCode::SUCCESS) };
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    let reports = runtime.block_on(run_all(&arguments))?;
+    match arguments.output {
+        Output::Json => println!("{}", serde_json::to_string_pretty(&reports)?),
+        Output::Table => println!("{}", report::table(&reports)),
+    }
+    let clean = reports.iter().all(Report::is_clean);
+    Ok(if clean { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+async fn run_all(arguments: &Arguments) -> anyhow::Result<Vec<Report>> {
+    let (form, scenarios) = scenarios::chosen(&arguments.what)?;
+    let end = arguments.minutes.map(|minutes| Instant::now() + Duration::from_secs(minutes * 60));
+    let mut reports: Vec<Report> = Vec::new();
+    let mut seed = arguments.seed;
+    loop {
+        for scenario in &scenarios {
+            reports.push(run_one(scenario, form, seed, arguments).await?);
+        }
+        let goes_on = form == Form::Soak && end.is_some_and(|end| Instant::now() < end);
+        if !goes_on || !reports.iter().all(Report::is_clean) {
+            return Ok(reports);
+        }
+        seed += 1;
+    }
+}
+
+async fn run_one(
+    scenario: &Scenario,
+    form: Form,
+    seed: u64,
+    arguments: &Arguments,
+) -> anyhow::Result<Report> {
+    let mut size = scenario.size(form);
+    size.sagas = arguments.sagas.unwrap_or(size.sagas);
+    size.faults = arguments.kills.unwrap_or(size.faults);
+    if let Some(minutes) = arguments.minutes.filter(|_| form != Form::Soak) {
+        size.time = Duration::from_secs(minutes * 60);
+    }
+    eprintln!("{} {}, seed {seed} ...", scenario.name, scenario.about);
+    let report = (scenario.run)(scenario.name, seed, size, logs()).await?;
+    let verdict = if report.is_clean() { "holds" } else { "DOES NOT HOLD" };
+    eprintln!("{} {verdict} after {:.0} s, {} sagas", scenario.name, report.seconds, report.sagas);
+    Ok(report)
+}
+
+/// Where the fault logs are kept.
+fn logs() -> PathBuf {
+    let target = PathBuf::from(env!("CARGO_BIN_EXE_amends"));
+    target.parent().map_or_else(PathBuf::new, |directory| directory.join("chaos"))
+}

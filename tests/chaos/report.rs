@@ -1,0 +1,81 @@
+//! What a run shows at its end.
+
+use std::collections::BTreeMap;
+
+use comfy_table::{Table, presets};
+use serde::Serialize;
+
+use crate::invariants::Violation;
+
+/// One scenario's result.
+#[derive(Clone, Debug, Serialize)]
+pub(crate) struct Report {
+    pub(crate) scenario: String,
+    pub(crate) seed: u64,
+    pub(crate) seconds: f64,
+    pub(crate) sagas: i64,
+    pub(crate) endings: BTreeMap<String, i64>,
+    /// How often each kind of fault happened.
+    pub(crate) faults: BTreeMap<String, u64>,
+    pub(crate) slowest_recovery_s: Option<f64>,
+    pub(crate) drained_s: f64,
+    pub(crate) violations: Vec<Violation>,
+    /// Where each fault is written down.
+    pub(crate) log: String,
+}
+
+impl Report {
+    /// I10: a run in which one of these never happened has proved nothing.
+    pub(crate) fn needs(&mut self, counters: &[&str]) {
+        for counter in counters {
+            if self.faults.get(*counter).copied().unwrap_or(0) == 0 {
+                let detail = format!("no {counter} happened");
+                self.violations.push(Violation { invariant: "I10".to_owned(), detail });
+            }
+        }
+    }
+
+    /// Something that the scenario promises besides.
+    pub(crate) fn lacks(&mut self, detail: String) {
+        self.violations.push(Violation { invariant: "promise".to_owned(), detail });
+    }
+
+    pub(crate) fn is_clean(&self) -> bool {
+        self.violations.is_empty()
+    }
+}
+
+/// All results as a table.
+pub(crate) fn table(reports: &[Report]) -> String {
+    let mut table = Table::new();
+    table.load_style(presets::UTF8_FULL_CONDENSED);
+    table.set_header(["", "seed", "s", "sagas", "ended", "faults", "recovery", "drained", "holds"]);
+    for report in reports {
+        let list = |counts: Vec<String>| counts.join("\n");
+        let recovery = report.slowest_recovery_s.map(|s| format!("{s:.1} s"));
+        table.add_row([
+            report.scenario.clone(),
+            report.seed.to_string(),
+            format!("{:.0}", report.seconds),
+            report.sagas.to_string(),
+            list(report.endings.iter().map(|(ending, n)| format!("{n} {ending}")).collect()),
+            list(report.faults.iter().map(|(kind, n)| format!("{n} {kind}")).collect()),
+            recovery.unwrap_or_else(|| "-".to_owned()),
+            format!("{:.1} s", report.drained_s),
+            if report.is_clean() { "yes".to_owned() } else { "NO".to_owned() },
+        ]);
+    }
+    let mut text = table.to_string();
+    for report in reports {
+        for Violation { invariant, detail } in &report.violations {
+            text += &format!("\n{} seed {}: {invariant}: {detail}", report.scenario, report.seed);
+        }
+        if !report.is_clean() {
+            text += &format!(
+                "\nagain: cargo test --release --test chaos -- {} --seed {}   (faults: {})",
+                report.scenario, report.seed, report.log
+            );
+        }
+    }
+    text
+}

@@ -1,0 +1,135 @@
+//! One scenario under way: its cluster, its customers, its dice, and what was done.
+
+use std::future::Future;
+use std::path::Path;
+use std::sync::Mutex;
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use crate::cluster::{Cluster, Setup};
+use crate::customers::{Customers, Habits};
+use crate::invariants::{Findings, check};
+use crate::log::FaultLog;
+use crate::report::Report;
+
+/// After a network is healed or a server is back, somebody is served within this time.
+pub(crate) const RECOVER_WITHIN: Duration = Duration::from_secs(5);
+
+/// How much is done.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Size {
+    /// At least so many sagas.
+    pub(crate) sagas: usize,
+    /// So many faults, where a scenario counts them.
+    pub(crate) faults: usize,
+    /// How long harm is done, where a scenario has a time.
+    pub(crate) time: Duration,
+}
+
+/// A scenario under way.
+#[derive(Debug)]
+pub(crate) struct Run {
+    pub(crate) scenario: &'static str,
+    pub(crate) seed: u64,
+    pub(crate) size: Size,
+    pub(crate) cluster: Cluster,
+    pub(crate) customers: Customers,
+    pub(crate) log: FaultLog,
+    /// How many customers are served at once.
+    pub(crate) in_flight: usize,
+    /// How many sagas are meant to stay parked.
+    pub(crate) parked: usize,
+    /// What did not hold while it went on.
+    findings: Mutex<Findings>,
+    began: Instant,
+}
+
+impl Run {
+    pub(crate) async fn open(
+        scenario: &'static str,
+        seed: u64,
+        size: Size,
+        logs: &Path,
+        setup: &Setup<'_>,
+        habits: Habits,
+    ) -> anyhow::Result<Self> {
+        let log = FaultLog::create(logs, scenario, seed)?;
+        let cluster = Cluster::start(setup).await?;
+        let doors = cluster.nodes.iter().map(|node| node.url.clone()).collect();
+        let key = cluster.databases.keys.shop.clone();
+        let customers = Customers::new(doors, key, habits, seed);
+        Ok(Self {
+            scenario,
+            seed,
+            size,
+            cluster,
+            customers,
+            log,
+            in_flight: 24,
+            parked: 0,
+            findings: Mutex::default(),
+            began: Instant::now(),
+        })
+    }
+
+    /// Dice of this run: the same for the same seed.
+    pub(crate) fn dice(&self) -> fastrand::Rng {
+        fastrand::Rng::with_seed(self.seed)
+    }
+
+    /// Lets customers shop while `harm` is done, and at least as many as the size says. When the harm
+    /// is over nobody new comes in.
+    pub(crate) async fn under_load(
+        &self,
+        harm: impl Future<Output = anyhow::Result<()>>,
+    ) -> anyhow::Result<()> {
+        let harm = async {
+            let done = harm.await;
+            self.customers.close();
+            done
+        };
+        let (done, ()) = tokio::join!(harm, self.customers.shop(self.size.sagas, self.in_flight));
+        done
+    }
+
+    /// Waits for the first success from now on, and notes how long it took.
+    pub(crate) async fn recovers(&self, within: Option<Duration>) {
+        let since = Instant::now();
+        let took = self.customers.success_after(since).await.map(|at| at.duration_since(since));
+        if let Some(took) = took {
+            self.log.recovered(took);
+        }
+        let in_time = took.is_some_and(|took| within.is_none_or(|within| took <= within));
+        self.must("recovery", in_time, || format!("{took:?} until anybody was served"));
+    }
+
+    /// Notes what does not hold.
+    pub(crate) fn must(&self, promise: &str, holds: bool, detail: impl FnOnce() -> String) {
+        self.findings.lock().unwrap().must(promise, holds, detail);
+    }
+
+    /// Checks everything, and says what was found.
+    pub(crate) async fn finish(self) -> anyhow::Result<Report> {
+        let found = check(&self.cluster, &self.customers, self.parked).await?;
+        self.cluster.read_counters().await;
+        for name in ["fenced_writes", "ambiguous_commits", "takeovers"] {
+            self.log.count(name, self.cluster.counted(&format!("amends_{name}_total")));
+        }
+        self.log.count("repeated_requests", self.customers.repeats() as u64);
+        let mut violations = self.findings.into_inner().unwrap().violations;
+        violations.extend(found.violations.iter().cloned());
+        Ok(Report {
+            scenario: self.scenario.to_owned(),
+            seed: self.seed,
+            seconds: self.began.elapsed().as_secs_f64(),
+            sagas: found.sagas,
+            endings: found.endings,
+            faults: self.log.counts(),
+            slowest_recovery_s: self.log.slowest_recovery().map(|took| took.as_secs_f64()),
+            drained_s: found.drained_s,
+            violations,
+            log: self.log.path.display().to_string(),
+        })
+    }
+}

@@ -1,0 +1,83 @@
+//! F8: all of it together, in an order that the seed decides.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use futures_util::FutureExt;
+use futures_util::future::LocalBoxFuture;
+use tokio::time::Instant;
+
+use super::{bad_day, database, kills, mixed, network, rolling, three_nodes, zombies};
+use crate::proxy::{Strike, Weather};
+use crate::report::Report;
+use crate::run::{Run, Size};
+
+/// What is done in turn before chance takes over: in a short run each of them happens.
+const TURNS: usize = 9;
+
+pub(super) fn run(
+    name: &'static str,
+    seed: u64,
+    size: Size,
+    logs: PathBuf,
+) -> LocalBoxFuture<'static, anyhow::Result<Report>> {
+    async move {
+        let run = Run::open(name, seed, size, &logs, &three_nodes(bad_day()), mixed()).await?;
+        run.under_load(harm(&run)).await?;
+        let mut report = run.finish().await?;
+        report.needs(&[
+            "kill",
+            "kill_server",
+            "pause",
+            "reset",
+            "half_open",
+            "cut_answer",
+            "takeovers",
+            "fenced_writes",
+            "ambiguous_commits",
+            "repeated_requests",
+        ]);
+        Ok(report)
+    }
+    .boxed_local()
+}
+
+async fn harm(run: &Run) -> anyhow::Result<()> {
+    let mut dice = run.dice();
+    let end = Instant::now() + run.size.time;
+    let mut order: Vec<usize> = (0..TURNS).collect();
+    dice.shuffle(&mut order);
+    let mut turns = order.into_iter();
+    loop {
+        let Some(turn) =
+            turns.next().or_else(|| (Instant::now() < end).then(|| dice.usize(..TURNS)))
+        else {
+            break;
+        };
+        one(run, turn, &mut dice).await?;
+        tokio::time::sleep(Duration::from_millis(dice.u64(50..800))).await;
+    }
+    run.recovers(None).await;
+    Ok(())
+}
+
+async fn one(run: &Run, turn: usize, dice: &mut fastrand::Rng) -> anyhow::Result<()> {
+    let node = dice.choice(&run.cluster.nodes).unwrap();
+    match turn {
+        0 | 1 => kills::kill_one(run, dice).await?,
+        2 => zombies::pause(run, node, dice).await?,
+        3 => network::strike(run, node, Strike::Reset, "reset"),
+        4 => network::strike(run, node, Strike::HalfOpen, "half_open"),
+        5 => network::strike(run, node, Strike::CutAnswer, "cut_answer"),
+        6 => {
+            let lasts = Duration::from_millis(dice.u64(500..4_000));
+            network::weather(run, node, Weather::Blackhole, "blackhole", lasts).await;
+        }
+        7 => rolling::restart(run, node).await?,
+        _ => {
+            database::kill_server(run)?;
+            run.recovers(None).await;
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,67 @@
+//! F5: a node stops for longer than its lease, others take over, and it wakes up in the middle of what
+//! it was doing. Its writes are refused.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use futures_util::FutureExt;
+use futures_util::future::LocalBoxFuture;
+use nix::sys::signal::Signal;
+use serde_json::json;
+use sqlx::Connection;
+
+use super::{bad_day, mixed, three_nodes};
+use crate::node::{LEASE_TTL, Node};
+use crate::report::Report;
+use crate::run::{Run, Size};
+
+pub(super) fn run(
+    name: &'static str,
+    seed: u64,
+    size: Size,
+    logs: PathBuf,
+) -> LocalBoxFuture<'static, anyhow::Result<Report>> {
+    async move {
+        let run = Run::open(name, seed, size, &logs, &three_nodes(bad_day()), mixed()).await?;
+        run.under_load(harm(&run)).await?;
+        let faults = run.size.faults as u64;
+        let mut report = run.finish().await?;
+        report.needs(&["pause", "takeovers", "fenced_writes"]);
+        let refused = report.faults.get("fenced_writes").copied().unwrap_or(0);
+        if refused < faults {
+            report.lacks(format!("{refused} writes refused in {faults} pauses"));
+        }
+        Ok(report)
+    }
+    .boxed_local()
+}
+
+async fn harm(run: &Run) -> anyhow::Result<()> {
+    let mut dice = run.dice();
+    for _ in 0..run.size.faults {
+        let node = dice.choice(&run.cluster.nodes).unwrap();
+        pause(run, node, &mut dice).await?;
+    }
+    run.recovers(None).await;
+    Ok(())
+}
+
+/// Stops a node beyond twice its lease. Every second time its renewal has to wait when it wakes up, so
+/// that only the fence is left to stop it.
+pub(super) async fn pause(run: &Run, node: &Node, dice: &mut fastrand::Rng) -> anyhow::Result<()> {
+    let is_blind = dice.bool();
+    run.log.note("pause", json!({"node": node.name, "blind": is_blind}));
+    node.signal(Signal::SIGSTOP);
+    tokio::time::sleep(LEASE_TTL * 2 + Duration::from_millis(dice.u64(0..300))).await;
+    let mut amends = run.cluster.amends().await?;
+    let mut lock = amends.begin().await?;
+    if is_blind {
+        let name = format!("%-{}", node.pid().unwrap_or_default());
+        let row = "select node_id from saga.node where name like $1 for update";
+        sqlx::query(row).bind(name).execute(&mut *lock).await?;
+    }
+    node.signal(Signal::SIGCONT);
+    tokio::time::sleep(Duration::from_millis(dice.u64(50..300))).await;
+    lock.rollback().await?;
+    Ok(())
+}
