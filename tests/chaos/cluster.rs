@@ -41,7 +41,12 @@ pub(crate) struct Cluster {
 }
 
 /// The settings of every server: each node has some thirty connections, and zombies keep theirs.
-const POSTGRES: [(&str, &str); 2] = [("max_connections", "400"), ("max_wal_size", "4GB")];
+const POSTGRES: [(&str, &str); 3] = [
+    ("max_connections", "400"),
+    ("max_wal_size", "4GB"),
+    // After a crash it would sync thousands of small files one by one before it does anything.
+    ("recovery_init_sync_method", "syncfs"),
+];
 
 impl Cluster {
     /// Starts everything and waits until all nodes are ready.

@@ -9,7 +9,6 @@ use futures_util::StreamExt;
 use futures_util::stream::iter;
 use reqwest::{Client, Method, StatusCode};
 use serde_json::{Value, json};
-use tokio::sync::watch;
 use tokio::time::Instant;
 
 use crate::harness::http;
@@ -56,7 +55,7 @@ pub(crate) struct Customers {
     ledger: Mutex<BTreeMap<usize, Told>>,
     /// What contradicts what they were told before, or is no answer at all.
     complaints: Mutex<Vec<String>>,
-    last_success: watch::Sender<Instant>,
+    last_success: Mutex<Instant>,
     longest_silence: Mutex<Duration>,
     repeats: AtomicUsize,
 }
@@ -73,7 +72,7 @@ impl Customers {
             closed: AtomicBool::new(false),
             ledger: Mutex::default(),
             complaints: Mutex::default(),
-            last_success: watch::Sender::new(Instant::now()),
+            last_success: Mutex::new(Instant::now()),
             longest_silence: Mutex::default(),
             repeats: AtomicUsize::new(0),
         }
@@ -81,7 +80,7 @@ impl Customers {
 
     /// So many at once go on until `least` have been served and the shop is closed.
     pub(crate) async fn shop(&self, least: usize, in_flight: usize) {
-        self.last_success.send_replace(Instant::now());
+        *self.last_success.lock().unwrap() = Instant::now();
         let next = || self.placed.fetch_add(1, Ordering::Relaxed);
         let coming = iter(repeat_with_until(next, |number| {
             *number < least || !self.closed.load(Ordering::Acquire)
@@ -117,11 +116,17 @@ impl Customers {
         *self.longest_silence.lock().unwrap()
     }
 
-    /// Waits until anybody is accepted after `since`; says when.
-    pub(crate) async fn success_after(&self, since: Instant) -> Option<Instant> {
-        let mut success = self.last_success.subscribe();
-        let found = success.wait_for(|at| *at > since);
-        Some(*tokio::time::timeout(PATIENCE, found).await.ok()?.ok()?)
+    /// One more customer, who pays at once: how long until they are accepted, and until they have it.
+    pub(crate) async fn probe(&self) -> Option<(Duration, Duration)> {
+        let number = self.placed.fetch_add(1, Ordering::Relaxed);
+        let mut rng = fastrand::Rng::with_seed(self.seed ^ number as u64);
+        let items = [json!({"sku": self.habits.skus[0], "quantity": 1})];
+        let cart = json!({"items": items, "payment_method": "pm_card_visa", "currency": "USD"});
+        let began = Instant::now();
+        let id = self.place(number, &cart, &mut rng).await?;
+        let accepted = began.elapsed();
+        self.follow(number, &id, &mut rng).await;
+        Some((accepted, began.elapsed()))
     }
 
     async fn serve(&self, number: usize) {
@@ -171,7 +176,7 @@ impl Customers {
         };
         self.note(number, id, &body);
         let now = Instant::now();
-        let silence = now.duration_since(self.last_success.send_replace(now));
+        let silence = now - std::mem::replace(&mut *self.last_success.lock().unwrap(), now);
         let mut longest = self.longest_silence.lock().unwrap();
         *longest = silence.max(*longest);
         Some(id.to_owned())

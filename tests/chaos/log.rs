@@ -21,7 +21,7 @@ pub(crate) struct FaultLog {
 struct Inner {
     file: File,
     counts: BTreeMap<String, u64>,
-    recoveries: Vec<Duration>,
+    recoveries: Vec<(Duration, Duration)>,
 }
 
 impl FaultLog {
@@ -47,13 +47,15 @@ impl FaultLog {
         *self.inner.lock().unwrap().counts.entry(kind.to_owned()).or_default() += times;
     }
 
-    /// Notes how long it took until the first success after a fault was over.
-    pub(crate) fn recovered(&self, after: Duration) {
+    /// Notes how long it took after a fault was over until somebody was accepted, and until they had what
+    /// they asked for.
+    pub(crate) fn recovered(&self, accepted: Duration, ended: Duration) {
         let mut inner = self.inner.lock().unwrap();
-        inner.recoveries.push(after);
+        inner.recoveries.push((accepted, ended));
         let at = self.began.elapsed().as_millis() as u64;
-        writeln!(inner.file, "{}", json!({"ms": at, "recovered_ms": after.as_millis() as u64}))
-            .unwrap();
+        let (accepted, ended) = (accepted.as_millis() as u64, ended.as_millis() as u64);
+        let line = json!({"ms": at, "accepted_after_ms": accepted, "ended_after_ms": ended});
+        writeln!(inner.file, "{line}").unwrap();
     }
 
     /// How often each kind happened.
@@ -61,8 +63,11 @@ impl FaultLog {
         self.inner.lock().unwrap().counts.clone()
     }
 
-    /// The longest recovery, if any was measured.
-    pub(crate) fn slowest_recovery(&self) -> Option<Duration> {
-        self.inner.lock().unwrap().recoveries.iter().max().copied()
+    /// The longest recoveries, in seconds: until accepted, until ended.
+    pub(crate) fn slowest_recovery(&self) -> Option<(f64, f64)> {
+        let recoveries = &self.inner.lock().unwrap().recoveries;
+        let accepted = recoveries.iter().map(|(accepted, _)| accepted).max()?;
+        let ended = recoveries.iter().map(|(_, ended)| ended).max()?;
+        Some((accepted.as_secs_f64(), ended.as_secs_f64()))
     }
 }

@@ -17,7 +17,8 @@ pub(crate) struct Report {
     pub(crate) endings: BTreeMap<String, i64>,
     /// How often each kind of fault happened.
     pub(crate) faults: BTreeMap<String, u64>,
-    pub(crate) slowest_recovery_s: Option<f64>,
+    /// After a fault was over: until somebody was accepted, until they had what they paid for.
+    pub(crate) slowest_recovery_s: Option<(f64, f64)>,
     pub(crate) drained_s: f64,
     pub(crate) violations: Vec<Violation>,
     /// Where each fault is written down.
@@ -52,7 +53,8 @@ pub(crate) fn table(reports: &[Report]) -> String {
     table.set_header(["", "seed", "s", "sagas", "ended", "faults", "recovery", "drained", "holds"]);
     for report in reports {
         let list = |counts: Vec<String>| counts.join("\n");
-        let recovery = report.slowest_recovery_s.map(|s| format!("{s:.1} s"));
+        let recovery = report.slowest_recovery_s;
+        let recovery = recovery.map(|(accepted, ended)| format!("{accepted:.1} s, {ended:.1} s"));
         table.add_row([
             report.scenario.clone(),
             report.seed.to_string(),

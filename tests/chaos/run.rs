@@ -93,15 +93,13 @@ impl Run {
         done
     }
 
-    /// Waits for the first success from now on, and notes how long it took.
+    /// Sends a customer in, and notes how long they wait: until they are accepted, at most `within`, and
+    /// until they have what they paid for.
     pub(crate) async fn recovers(&self, within: Option<Duration>) {
-        let since = Instant::now();
-        let took = self.customers.success_after(since).await.map(|at| at.duration_since(since));
-        if let Some(took) = took {
-            self.log.recovered(took);
-        }
-        let in_time = took.is_some_and(|took| within.is_none_or(|within| took <= within));
-        self.must("recovery", in_time, || format!("{took:?} until anybody was served"));
+        let Some((accepted, ended)) = self.customers.probe().await else { return };
+        self.log.recovered(accepted, ended);
+        let in_time = within.is_none_or(|within| accepted <= within);
+        self.must("recovery", in_time, || format!("{accepted:?} until anybody was accepted"));
     }
 
     /// Notes what does not hold.
@@ -126,7 +124,7 @@ impl Run {
             sagas: found.sagas,
             endings: found.endings,
             faults: self.log.counts(),
-            slowest_recovery_s: self.log.slowest_recovery().map(|took| took.as_secs_f64()),
+            slowest_recovery_s: self.log.slowest_recovery(),
             drained_s: found.drained_s,
             violations,
             log: self.log.path.display().to_string(),

@@ -12,7 +12,10 @@ use serde_json::json;
 
 use super::{bad_day, mixed, three_nodes};
 use crate::report::Report;
-use crate::run::{RECOVER_WITHIN, Run, Size};
+use crate::run::{Run, Size};
+
+/// With the server's own recovery in it.
+const BACK_WITHIN: Duration = Duration::from_secs(20);
 
 pub(super) fn run(
     name: &'static str,
@@ -39,7 +42,7 @@ async fn harm(run: &Run) -> anyhow::Result<()> {
             1 => kill_server(run)?,
             _ => stop_immediately(run)?,
         }
-        run.recovers(Some(RECOVER_WITHIN)).await;
+        run.recovers(Some(BACK_WITHIN)).await;
     }
     Ok(())
 }

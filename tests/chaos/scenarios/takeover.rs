@@ -68,7 +68,7 @@ async fn die(run: &Run) -> anyhow::Result<()> {
         }
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
-    run.log.recovered(died.elapsed());
+    run.log.recovered(died.elapsed(), died.elapsed());
     dies.start(&[]);
     dies.ready().await
 }
