@@ -1,6 +1,8 @@
 //! Charge a payment: money moves here, and nowhere else. A doubt is settled by asking for the
 //! intent; a failure is recorded only when the intent is cancelled.
 
+mod planted;
+
 use std::time::Duration;
 
 use engine::{
@@ -74,6 +76,9 @@ impl Activity for ChargePayment {
 
     async fn run(&self, payments: &Payments, attempt: &Attempt) -> Result<Charge, Failure> {
         match self.stage {
+            ChargeStage::Confirm if engine::planted!(NewKeyPerAttempt) => {
+                self.anew(payments, attempt).await?.confirm(payments, attempt).await
+            }
             ChargeStage::Confirm => self.confirm(payments, attempt).await,
             ChargeStage::AfterAction => {
                 let intent = payments.gateway.get_intent(&self.intent_id, attempt.deadline).await?;
@@ -92,6 +97,7 @@ impl Activity for ChargePayment {
     ) -> Result<Probe<Charge>, Failure> {
         let intent = payments.gateway.get_intent(&self.intent_id, attempt.deadline).await?;
         match (intent.status, self.stage) {
+            _ if engine::planted!(NewKeyPerAttempt) => Ok(Probe::CanNotTell),
             (IntentStatus::Succeeded, _)
             | (IntentStatus::RequiresAction, ChargeStage::Confirm | ChargeStage::AfterAction) => {
                 Ok(Probe::Happened(self.conclude(payments, attempt, intent).await?))
@@ -181,6 +187,9 @@ impl ChargePayment {
             GatewayFailure::Refused { code, param, message } => {
                 let rejection = refused(&code, param.as_deref(), message);
                 self.fail(payments, attempt, rejection).await
+            }
+            GatewayFailure::Unknown { .. } if engine::planted!(TimeoutIsFailure) => {
+                Err(Failure::Rejected(card_declined(&CardError::default())))
             }
             GatewayFailure::Unknown { .. } => {
                 payments.note(self.row(PaymentStatus::Unknown)).await;

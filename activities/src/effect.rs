@@ -87,7 +87,7 @@ impl<T: Serialize + DeserializeOwned> Effects<T> {
             transaction.check(claimed)?
         };
         let mut answers: Vec<_> = outputs.into_iter().map(Answer::Fresh).collect();
-        if claimed.len() < keys.len() {
+        if claimed.len() < keys.len() && !engine::planted!(NoEffectRows) {
             let mut claimed: HashSet<Key> = claimed.into_iter().collect();
             let mine = claimed.clone();
             let earlier = earlier(&mut transaction, sql, &keys).await?;
@@ -169,7 +169,9 @@ impl<T: DeserializeOwned> Undoing<T> {
             transaction.check(claimed)?.into_iter().collect();
         let is_claimed = |key: &Key, kind: &str| claimed.contains(&(key.0, key.1, kind.to_owned()));
 
-        let to_undo = |key: &Key| is_claimed(key, "undo") && !is_claimed(key, "do");
+        let to_undo = |key: &Key| {
+            (is_claimed(key, "undo") || engine::planted!(NoEffectRows)) && !is_claimed(key, "do")
+        };
         let earlier = match keys.iter().any(to_undo) {
             true => earlier(&mut transaction, sql, &keys).await?,
             false => HashMap::new(),

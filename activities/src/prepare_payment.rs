@@ -102,6 +102,9 @@ impl Undo for PreparePayment {
         attempt: &Attempt,
         outcome: Outcome<'_, PreparedPayment>,
     ) -> Result<(), UndoFailure> {
+        if engine::planted!(TimeoutIsFailure) {
+            return payments.store.record_undo(attempt, None, Vec::new()).await;
+        }
         if let Outcome::Done(prepared) = outcome {
             let id = &prepared.intent_id;
             return payments.take_back(attempt, self.order_id, id, self.amount).await;

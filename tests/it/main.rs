@@ -5,9 +5,11 @@ mod harness;
 
 mod cancels;
 mod charges_once;
+mod crash_points;
 mod fences_zombies;
 mod never_oversells;
 mod places_an_order;
+mod planted_bugs;
 mod refuses_bad_commands;
 mod refuses_bad_input;
 mod survives_kill;

@@ -155,6 +155,27 @@ fn what_is_absent_stays_absent() {
     nothing("dependencies", wrong);
 }
 
+#[test]
+fn what_is_for_tests_is_in_no_program() {
+    let folder = "orchestrator/engine/src/testing";
+    let mut wrong = Vec::new();
+    for (path, text) in files("rs") {
+        let is_known = path.starts_with(folder) || path.starts_with("tests/");
+        let names = ["AMENDS_TEST_FAULT", "AMENDS_PLANTED_BUG"];
+        if !is_known && names.iter().any(|name| text.contains(name)) {
+            wrong.push(format!("{path} reads what only tests say"));
+        }
+    }
+    let engine = fs::read_to_string(root().join("orchestrator/engine/src/lib.rs")).unwrap();
+    assert!(engine.contains("#[cfg(feature = \"testing\")]\npub mod testing;"));
+    for (path, text) in files("toml") {
+        let product = text.split("[dev-dependencies]").next().unwrap();
+        let turns_on = |line: &&str| line.starts_with("engine") && line.contains("features");
+        wrong.extend(product.lines().filter(turns_on).map(|line| format!("{path}: {line}")));
+    }
+    nothing("the feature `testing`", wrong);
+}
+
 /// Without the tests at its end.
 fn product(text: &str) -> &str {
     text.find("#[cfg(test)]\nmod tests").map_or(text, |end| &text[..end])

@@ -6,6 +6,7 @@ use std::time::Duration;
 use engine::{Attempt, Failure, Rejection};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
+use sqlx::AssertSqlSafe;
 use time::OffsetDateTime;
 use uuid::Uuid;
 
@@ -140,8 +141,11 @@ async fn hold(
             counts.push(*quantity);
         }
     }
-    let query = sqlx::query_scalar(HOLD_LINES).bind(ids).bind(expires_at);
-    let query = query.bind(line_ids).bind(skus).bind(counts);
+    let query = match engine::planted!(ReadThenWriteStock) {
+        true => sqlx::query_scalar(AssertSqlSafe(as_a_number(&available))),
+        false => sqlx::query_scalar(HOLD_LINES),
+    };
+    let query = query.bind(ids).bind(expires_at).bind(line_ids).bind(skus).bind(counts);
     let held = query.fetch_all(&mut **effects).await;
     let held: HashSet<Uuid> = effects.check(held)?.into_iter().collect();
     for i in wanted.keys() {
@@ -161,9 +165,23 @@ async fn lock(
     let skus: HashSet<&str> = wanted.values().flat_map(BTreeMap::keys).copied().collect();
     // PostgreSQL refuses text with a NUL; no sku has one, so it is unknown without asking.
     let skus: Vec<&str> = skus.into_iter().filter(|sku| !sku.contains('\0')).collect();
-    let rows = sqlx::query_as(LOCK).bind(skus).fetch_all(&mut **effects).await;
+    let lock = match engine::planted!(ReadThenWriteStock) {
+        true => sqlx::query_as(AssertSqlSafe(LOCK.replace("for update", ""))),
+        false => sqlx::query_as(LOCK),
+    };
+    let rows = lock.bind(skus).fetch_all(&mut **effects).await;
     let rows: Vec<(String, i64)> = effects.check(rows)?;
     Ok(rows.into_iter().collect())
+}
+
+/// [`HOLD_LINES`] as the planted bug `read_then_write_stock` has it: what is reserved is what was on
+/// hand less what was seen to be left.
+fn as_a_number(left: &HashMap<String, i64>) -> String {
+    let cases = left.iter().map(|(sku, left)| {
+        format!("when '{}' then stock.on_hand - {left}", sku.replace('\'', "''"))
+    });
+    let cases = cases.collect::<Vec<_>>().join(" ");
+    HOLD_LINES.replace("stock.reserved + taken.quantity", &format!("case stock.sku {cases} end"))
 }
 
 /// Takes all that one basket wants, or nothing and says what is short.

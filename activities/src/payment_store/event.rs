@@ -4,6 +4,7 @@
 use std::collections::{HashMap, HashSet};
 
 use engine::{SagaId, Trouble};
+use sqlx::AssertSqlSafe;
 use time::OffsetDateTime;
 use uuid::Uuid;
 
@@ -98,6 +99,11 @@ pub(super) async fn record(
     record_all(&database, &events).await.map_err(|error| error.trouble())
 }
 
+/// [`RECORD`] as the planted bug `drop_unknown_webhooks` has it.
+fn of_known_intents() -> String {
+    RECORD.replace("order by", "join orders.payment using (intent_id) order by")
+}
+
 async fn record_all(
     database: &Database,
     events: &[Event],
@@ -107,7 +113,11 @@ async fn record_all(
     let intent_ids: Vec<_> = events.iter().map(|event| event.intent_id.as_deref()).collect();
     let created: Vec<_> = events.iter().map(|event| event.created).collect();
     let payloads: Vec<_> = events.iter().map(|event| event.payload.to_string()).collect();
-    let record = sqlx::query_as(RECORD).bind(ids).bind(kinds).bind(&intent_ids);
+    let record = match engine::planted!(DropUnknownWebhooks) {
+        true => sqlx::query_as(AssertSqlSafe(of_known_intents())),
+        false => sqlx::query_as(RECORD),
+    };
+    let record = record.bind(ids).bind(kinds).bind(&intent_ids);
     let fresh = database.fetch_all(record.bind(created).bind(payloads)).await?;
     let mut fresh: HashSet<String> = fresh.into_iter().map(|(id,)| id).collect();
 

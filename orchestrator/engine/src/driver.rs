@@ -16,6 +16,7 @@ use time::OffsetDateTime;
 use tokio::sync::{oneshot, watch};
 use uuid::Uuid;
 
+use crate::boundary::Marks;
 use crate::clock;
 use crate::decide::decide;
 use crate::event::Event;
@@ -55,6 +56,8 @@ pub(crate) struct Driver {
     taken: Vec<Uuid>,
     /// The row, as written.
     standing: Option<Standing>,
+    /// What a test waits for in the commit that is under way.
+    marks: Marks,
     program: Option<Program>,
     /// How many positions the code claimed so far.
     asked: u32,

@@ -99,6 +99,8 @@ pub struct Engine {
 impl Engine {
     /// Starts an engine: refuses a database that is not up to date or not durable.
     pub async fn start(settings: Settings, registry: Registry) -> Result<Self, EngineError> {
+        #[cfg(feature = "testing")]
+        let registry = crate::testing::applied_to(registry).map_err(EngineError::Setting)?;
         if let Some(clash) = registry.clash() {
             return Err(EngineError::Clash(clash.to_owned()));
         }

@@ -127,6 +127,11 @@ impl Writer {
                         batch = self.refuse(batch, lost);
                         continue;
                     }
+                    if records.iter().any(|record| record.marks.durable()) {
+                        self.reconnect(&sqlx::Error::PoolClosed).await;
+                        is_repeat = true;
+                        continue;
+                    }
                     let mut keyed: HashSet<SagaId> = recorded.keyed.into_iter().collect();
                     if is_repeat {
                         // A key that is taken may have been taken by this very batch.
@@ -161,6 +166,9 @@ impl Writer {
             Ok(set) => set?,
             Err(_) => return Err(StoreError::Unavailable(sqlx::Error::PoolTimedOut)),
         };
+        if crate::planted!(AsyncCommit) {
+            connection.execute("set synchronous_commit = off").await?;
+        }
         Ok(connection)
     }
 

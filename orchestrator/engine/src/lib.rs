@@ -20,6 +20,7 @@ pub mod schema;
 pub mod store;
 // What runs.
 mod batch;
+mod boundary;
 mod clock;
 mod driver;
 pub mod engine;
@@ -43,7 +44,8 @@ pub mod operator;
 mod summary;
 pub mod view;
 mod why;
-// How a workflow is tested.
+// How a workflow is tested, and the engine itself.
+mod planted;
 #[cfg(feature = "testing")]
 pub mod testing;
 // Names and values.

@@ -64,6 +64,8 @@ pub struct Registry {
     clash: Option<String>,
     #[cfg(feature = "testing")]
     pub(crate) faults: Option<Arc<dyn crate::testing::Faults>>,
+    #[cfg(feature = "testing")]
+    pub(crate) watch: Option<Arc<crate::testing::BoundaryWatch>>,
 }
 
 impl Registry {
@@ -90,6 +92,14 @@ impl Registry {
     #[must_use]
     pub fn with_faults(mut self, faults: Arc<dyn crate::testing::Faults>) -> Self {
         self.faults = Some(faults);
+        self
+    }
+
+    /// Has `watch` do its harm to a saga of a node with this registry. For tests.
+    #[cfg(feature = "testing")]
+    #[must_use]
+    pub fn with_boundary_watch(mut self, watch: Arc<crate::testing::BoundaryWatch>) -> Self {
+        self.watch = Some(watch);
         self
     }
 

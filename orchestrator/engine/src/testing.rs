@@ -6,13 +6,28 @@
 //! not idempotent, an undo that forgets, an undo that does not shut out its own late action.
 //!
 //! It shows the engine to a workflow, not the engine itself: a cut kills the engine in this process.
+//!
+//! For the proof of the engine itself, with real processes, the environment of a program can ask for
+//! one [`BoundaryFault`] at one [`Boundary`], and for one [`PlantedBug`].
 
+mod boundary;
+mod environment;
 mod fault;
 mod faults;
 mod injector;
+mod named;
+mod planted;
 mod sweep;
 mod trial;
+mod watch;
 
+pub use boundary::{Boundary, BoundaryFault, BoundaryHarm};
+pub use environment::{FAULT, FAULT_LOG};
 pub use fault::{Fault, Harm};
 pub use faults::{Faults, Injected, Point, Stray};
+pub use planted::{PLANTED_BUG, PlantedBug, planted};
 pub use sweep::{Broken, Report, Stage, Sweep};
+pub use watch::BoundaryWatch;
+
+pub(crate) use environment::applied_to;
+pub(crate) use watch::Marks;

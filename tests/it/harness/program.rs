@@ -13,7 +13,7 @@ use nix::unistd::Pid;
 use super::SOON;
 
 /// The variables the program reads: those of whoever runs the tests are not its business.
-const VARIABLES: [&str; 16] = [
+const VARIABLES: [&str; 19] = [
     "AMENDS_DATABASE_URL",
     "INVENTORY_DATABASE_URL",
     "ORDERS_DATABASE_URL",
@@ -28,6 +28,9 @@ const VARIABLES: [&str; 16] = [
     "PAYMENT_GATEWAY_KEY",
     "PAYMENT_GATEWAY_RATE",
     "PAYMENT_WEBHOOK_SECRET",
+    engine::testing::FAULT,
+    engine::testing::FAULT_LOG,
+    engine::testing::PLANTED_BUG,
     "RUST_LOG",
     "NO_COLOR",
 ];

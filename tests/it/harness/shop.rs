@@ -64,17 +64,23 @@ impl Shop {
 
     /// Starts a node, and waits until it is ready.
     pub(crate) async fn node(&self) -> Node {
-        self.node_on([self.first.take().unwrap_or_else(free_port), free_port()]).await
+        self.node_with(&[]).await
+    }
+
+    /// The same, with more in its environment.
+    pub(crate) async fn node_with(&self, more: &[(&'static str, String)]) -> Node {
+        let ports = [self.first.take().unwrap_or_else(free_port), free_port()];
+        self.node_on(ports, more).await
     }
 
     /// Starts a node in the place of one that is gone.
     pub(crate) async fn again(&self, gone: Node) -> Node {
         let ports = gone.ports;
         drop(gone);
-        self.node_on(ports).await
+        self.node_on(ports, &[]).await
     }
 
-    async fn node_on(&self, ports: [u16; 2]) -> Node {
+    async fn node_on(&self, ports: [u16; 2], more: &[(&'static str, String)]) -> Node {
         let addresses = ports.map(|port| format!("127.0.0.1:{port}"));
         let ttl = LEASE_TTL_MS.to_string();
         let arguments = [
@@ -90,6 +96,7 @@ impl Shop {
         let log = self.directory.path().join(format!("node-{}.log", self.nodes.get()));
         let mut variables = self.variables();
         variables.push(("RUST_LOG", "info,tower_http=warn,sqlx=warn".to_owned()));
+        variables.extend_from_slice(more);
         let mut program = Program::spawn(&arguments, &variables, &log);
         let [url, operators_url] = addresses.map(|address| format!("http://{address}"));
         until("the node is ready", async || {

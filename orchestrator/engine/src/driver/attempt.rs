@@ -129,7 +129,7 @@ impl Driver {
         };
         self.flying.push(step);
         #[cfg(feature = "testing")]
-        let flight = super::inject::fly(self.node.registry.faults.as_deref(), aim);
+        let flight = super::inject::fly(&self.node.registry, aim);
         #[cfg(not(feature = "testing"))]
         let flight = aim.fly();
         self.flights.push(flight);

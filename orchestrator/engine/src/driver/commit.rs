@@ -3,6 +3,7 @@
 use time::OffsetDateTime;
 
 use super::{Driver, Left};
+use crate::boundary::Marks;
 use crate::journal::{Direction, Fact, encode};
 use crate::lane::Written;
 use crate::state::Status;
@@ -33,6 +34,7 @@ impl Driver {
 
     /// Tells whoever waits for a change of this saga.
     pub(crate) fn committed(&mut self) {
+        self.marks.known();
         if let Some(moved) = self.moves.take() {
             // A trial that is over by its time does not hear of it.
             let _ = moved.send(());
@@ -59,6 +61,7 @@ impl Driver {
                 body: encode(&facts),
             }
         });
+        self.marks = Marks::of(&self.node.registry, self.id, &facts, &self.state);
         let standing = self.standing_to_write(start.is_some() || !facts.is_empty());
         Some(Record {
             saga_id: self.id,
@@ -67,6 +70,7 @@ impl Driver {
             entry,
             standing: standing.map(|standing| (standing, self.seq, self.at)),
             taken: self.taken.clone(),
+            marks: self.marks.clone(),
         })
     }
 

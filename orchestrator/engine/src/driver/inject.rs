@@ -8,7 +8,8 @@ use super::attempt::{Aim, Described, End, Flight, Landed};
 use crate::failure::{Failure, Trouble, UndoFailure, reject, unknown};
 use crate::handler::{Attempted, UndoAttempted};
 use crate::journal::Direction;
-use crate::testing::{Faults, Injected, Point};
+use crate::program::Registry;
+use crate::testing::{Boundary, Faults, Injected, Point};
 
 /// The longest wait between two attempts of an engine with faults: what is tested is that they
 /// come, not how long they take.
@@ -26,8 +27,26 @@ impl Driver {
     }
 }
 
-/// Starts the attempt, or what is injected in its place.
-pub(super) fn fly(faults: Option<&dyn Faults>, aim: Aim) -> Flight {
+/// Starts the attempt, with the boundaries before and after its call.
+pub(super) fn fly(registry: &Registry, aim: Aim) -> Flight {
+    let (saga, step, direction) = (aim.attempt.saga_id, aim.attempt.step, aim.direction);
+    let watch = registry.watch.clone().filter(|watch| watch.is_for(direction, aim.activity()));
+    let flight = injected(registry.faults.as_deref(), aim);
+    let Some(watch) = watch else { return flight };
+    Box::pin(async move {
+        if watch.reach(Boundary::BeforeCall, saga) {
+            return failed(step, direction);
+        }
+        let landed = flight.await;
+        if watch.reach(Boundary::AfterCall, saga) {
+            return lost(step, direction);
+        }
+        landed
+    })
+}
+
+/// The attempt, or what is injected in its place.
+fn injected(faults: Option<&dyn Faults>, aim: Aim) -> Flight {
     let Some(faults) = faults else { return aim.fly() };
     let injected = faults.on(&Point {
         saga_id: aim.attempt.saga_id,

@@ -7,6 +7,7 @@ use time::OffsetDateTime;
 use uuid::Uuid;
 
 use super::{Driver, StepPayloads};
+use crate::boundary::Marks;
 use crate::decide::decide;
 use crate::event::{Ask, Event};
 use crate::id::SagaId;
@@ -87,6 +88,7 @@ impl Driver {
             facts: Vec::new(),
             taken: Vec::new(),
             standing: None,
+            marks: Marks::default(),
             program: None,
             asked: 0,
             returned: None,

@@ -5,6 +5,7 @@ use sqlx::{AssertSqlSafe, Row};
 use time::OffsetDateTime;
 use uuid::Uuid;
 
+use crate::boundary::Marks;
 use crate::error::StoreError;
 use crate::id::{SagaId, ShardId};
 use crate::summary::Standing;
@@ -25,6 +26,8 @@ pub(crate) struct Record {
     pub(crate) standing: Option<(Standing, i32, OffsetDateTime)>,
     /// Messages that led to this.
     pub(crate) taken: Vec<Uuid>,
+    /// What a test waits for in this.
+    pub(crate) marks: Marks,
 }
 
 /// A saga's row at its start.
@@ -146,12 +149,49 @@ pub(crate) async fn record(
             taken.1.push(*message);
         }
     }
-    let query = sqlx::query(AssertSqlSafe(RECORD)).bind(shards).bind(fences);
+    if crate::planted!(FenceOnlyRead) {
+        let held = fences_held(connection, &shards, &fences).await?;
+        if held.len() < fences.len() {
+            return Ok(Recorded { held, keyed: Vec::new() });
+        }
+    }
+    let query = match crate::planted!(NoFence) || crate::planted!(FenceOnlyRead) {
+        true => sqlx::query(AssertSqlSafe(unfenced())),
+        false => sqlx::query(AssertSqlSafe(RECORD)),
+    };
+    let query = query.bind(shards).bind(fences);
     let query = rows.bind(entries.bind(starts.bind(query))).bind(taken.0).bind(taken.1);
+    if records.iter().any(|record| record.marks.before_commit()) {
+        return Err(StoreError::Unavailable(sqlx::Error::PoolClosed));
+    }
     let row = query.fetch_one(connection).await?;
     let held: Option<Vec<Uuid>> = row.try_get("held")?;
     let keyed: Option<Vec<SagaId>> = row.try_get("keyed")?;
     Ok(Recorded { held: held.unwrap_or_default(), keyed: keyed.unwrap_or_default() })
+}
+
+/// [`RECORD`] as the planted bugs have it: whatever the fence is, it holds; and an older row replaces
+/// a newer one.
+fn unfenced() -> String {
+    let wrong = [
+        ("select s.fence\n", "select f.fence\n"),
+        ("and s.fence = f.fence", ""),
+        ("for share of s", ""),
+        ("and s.rev <= c.rev", ""),
+    ];
+    wrong.iter().fold(RECORD.to_owned(), |sql, (right, wrong)| sql.replace(right, wrong))
+}
+
+/// The fences that hold at this moment, as the planted bug `fence_only_read` asks for them.
+async fn fences_held(
+    connection: &mut PgConnection,
+    shards: &[ShardId],
+    fences: &[Uuid],
+) -> Result<Vec<Uuid>, sqlx::Error> {
+    let sql = "select s.fence from saga.shard s
+                 join unnest($1::smallint[], $2::uuid[]) f(shard_id, fence)
+                   on s.shard_id = f.shard_id and s.fence = f.fence";
+    sqlx::query_scalar(sql).bind(shards).bind(fences).fetch_all(connection).await
 }
 
 impl<'a> Starts<'a> {

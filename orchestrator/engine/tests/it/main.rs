@@ -6,6 +6,7 @@ mod script;
 mod stock;
 
 mod cancels;
+mod crash_points;
 mod joins;
 mod owns_shards;
 mod parks;
