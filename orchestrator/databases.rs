@@ -7,11 +7,16 @@ use std::str::FromStr;
 
 use activities::migrate::{INVENTORY, ORDERS};
 use anyhow::{Context, bail};
-use engine::schema::{Durability, SAGA};
+use engine::checkup::{Checkup, Level};
+use engine::schema::{Durability, Needs, SAGA, Schema};
+use futures_util::future::join3;
 use local_postgres::LocalPostgres;
 use sqlx::migrate::MigrateDatabase;
 use sqlx::postgres::PgConnectOptions;
 use sqlx::{Error as SqlxError, Postgres};
+
+use crate::platform;
+use crate::usage::Usage;
 
 const VARIABLES: [(&str, &str); 3] = [
     ("AMENDS_DATABASE_URL", "amends"),
@@ -78,7 +83,7 @@ impl Databases {
     /// The databases of the variables; without any, those of the private server in `data_dir`,
     /// which is started, or shared if it runs.
     pub(crate) async fn open(data_dir: &Path) -> anyhow::Result<Self> {
-        if let Some(urls) = Urls::from_variables(|name| std::env::var_os(name))? {
+        if let Some(urls) = Urls::of_environment()? {
             return Ok(Self { urls, server: None });
         }
         let mut options = local_postgres::Options::new(data_dir);
@@ -99,7 +104,7 @@ impl Databases {
 
     /// The same, but nothing is made: a private server must have been there before.
     pub(crate) async fn open_existing(data_dir: &Path) -> anyhow::Result<Self> {
-        let are_named = Urls::from_variables(|name| std::env::var_os(name))?.is_some();
+        let are_named = Urls::of_environment()?.is_some();
         if !are_named && !data_dir.exists() {
             let directory = data_dir.display();
             bail!(
@@ -124,13 +129,48 @@ impl Databases {
         Ok(())
     }
 
-    /// Refuses databases that are not up to date, or whose server may lose what it acknowledged.
-    pub(crate) async fn check(&self, allow_data_loss: bool) -> anyhow::Result<()> {
-        let durability = if allow_data_loss { Durability::Waived } else { Durability::Required };
-        SAGA.check(&self.urls.amends, durability).await?;
-        INVENTORY.check(&self.urls.inventory, durability).await?;
-        ORDERS.check(&self.urls.orders, durability).await?;
+    /// Refuses databases on which no node can run, and tells the log of what a person should look at.
+    pub(crate) async fn check(&self, allow_data_loss: bool, lanes: u8) -> anyhow::Result<()> {
+        for checkup in self.examine(allow_data_loss, lanes).await {
+            for finding in checkup.findings.iter().filter(|found| found.level == Level::Warning) {
+                tracing::warn!("{finding}");
+            }
+            checkup.accepted()?;
+        }
         Ok(())
+    }
+
+    /// What is to be said of each before a node runs on them; the engine's own comes first.
+    pub(crate) async fn examine(&self, allow_data_loss: bool, lanes: u8) -> [Checkup; 3] {
+        let durability = if allow_data_loss { Durability::Waived } else { Durability::Required };
+        let of = self.each(lanes);
+        let needs = |url: &str| {
+            // What lies on one server shares its connections.
+            let neighbours = of.iter().filter(|(_, other, _)| server_of(other) == server_of(url));
+            let connections = neighbours.map(|(_, _, connections)| connections).sum();
+            Needs { connections, ..Needs::new(durability) }
+        };
+        let [saga, inventory, orders] =
+            of.each_ref().map(|(schema, url, _)| schema.examine(url, needs(url)));
+        join3(saga, inventory, orders).await.into()
+    }
+
+    /// Refuses databases that are not up to date, for a command that is no node.
+    pub(crate) async fn check_migrations(&self) -> anyhow::Result<()> {
+        for (schema, url, _) in self.each(0) {
+            schema.check_migrations(url).await?;
+        }
+        Ok(())
+    }
+
+    /// All three, each with how many connections a node opens to it.
+    fn each(&self, lanes: u8) -> [(Schema, &str, u32); 3] {
+        let Urls { amends, inventory, orders } = &self.urls;
+        [
+            (SAGA, amends, platform::engine_connections_max(lanes)),
+            (INVENTORY, inventory, platform::STORE_CONNECTIONS_MAX),
+            (ORDERS, orders, platform::STORE_CONNECTIONS_MAX),
+        ]
     }
 
     /// Stops the private server, if it is ours.
@@ -142,6 +182,10 @@ impl Databases {
 }
 
 impl Urls {
+    fn of_environment() -> anyhow::Result<Option<Self>> {
+        Self::from_variables(|name| std::env::var_os(name)).map_err(|wrong| Usage(wrong).into())
+    }
+
     /// All three variables, or none of them.
     fn from_variables(
         read: impl Fn(&str) -> Option<std::ffi::OsString>,
@@ -164,6 +208,12 @@ impl Urls {
             ),
         }
     }
+}
+
+/// Where it is, and who else is there.
+fn server_of(url: &str) -> Option<(String, u16)> {
+    let options = PgConnectOptions::from_str(url).ok()?;
+    Some((options.get_host().to_owned(), options.get_port()))
 }
 
 /// `A is` or `A and B are`.

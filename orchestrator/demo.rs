@@ -27,7 +27,7 @@ use uuid::Uuid;
 
 use crate::databases::{DataDir, Databases};
 use crate::migrate::SHARDS;
-use crate::platform::{self, FirstKey, LEASE_TTL_MS, Parts, Platform};
+use crate::platform::{self, FirstKey, LANES, LEASE_TTL_MS, Parts, Platform};
 use crate::signals;
 use crate::verify::{self, Sources, Witness};
 use report::{Next, Report};
@@ -132,7 +132,7 @@ impl Stage {
     async fn set(arguments: &Arguments, data_dir: &Path) -> anyhow::Result<Self> {
         let databases = Databases::open(data_dir).await?;
         databases.migrate(SHARDS).await?;
-        databases.check(false).await?;
+        databases.check(false, LANES).await?;
         // The private server made it already.
         std::fs::create_dir_all(data_dir)
             .with_context(|| format!("can not create {}", data_dir.display()))?;
@@ -157,7 +157,7 @@ impl Stage {
         let platform = Platform::start(Parts {
             urls: databases.urls.clone(),
             payments,
-            lanes: 2,
+            lanes: LANES.into(),
             lease_ttl: Duration::from_millis(LEASE_TTL_MS.into()),
             allow_data_loss: false,
             gate: Gate::with_keys(access),

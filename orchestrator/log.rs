@@ -2,9 +2,11 @@
 
 use std::io::IsTerminal;
 
-use anyhow::bail;
+use anyhow::anyhow;
 use clap::ValueEnum;
 use tracing_subscriber::EnvFilter;
+
+use crate::usage::Usage;
 
 /// How log lines look.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -20,7 +22,8 @@ pub(crate) fn start(format: Format, default: &str) -> anyhow::Result<()> {
     let asked = std::env::var("RUST_LOG").ok().filter(|text| !text.trim().is_empty());
     let text = asked.as_deref().unwrap_or(default);
     let Ok(filter) = EnvFilter::builder().parse(text) else {
-        bail!("RUST_LOG is `{text}`: it should be a level, or like info,engine=debug");
+        let wrong = "it should be a level, or like info,engine=debug";
+        return Err(Usage(anyhow!("RUST_LOG is `{text}`: {wrong}")).into());
     };
     let is_plain = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
     let lines = tracing_subscriber::fmt()

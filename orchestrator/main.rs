@@ -3,6 +3,7 @@
 
 mod databases;
 mod demo;
+mod doctor;
 mod log;
 mod migrate;
 mod payment_settings;
@@ -10,6 +11,7 @@ mod platform;
 mod serve;
 mod signals;
 mod storefront;
+mod usage;
 mod verify;
 
 use std::process::ExitCode;
@@ -17,7 +19,7 @@ use std::process::ExitCode;
 use access::KeysCommand;
 use clap::{Parser, Subcommand};
 use databases::{DataDir, Databases};
-use gateway::cli::{Exit, Global};
+use gateway::cli::Global;
 
 /// Under which heading the options of all commands stand.
 const GLOBAL: &str = "Options of every command";
@@ -41,6 +43,7 @@ enum Command {
     Demo(demo::Arguments),
     Serve(serve::Arguments),
     Migrate(migrate::Arguments),
+    Doctor(doctor::Arguments),
     Verify(verify::Arguments),
     SimulateGateway(payment_simulator::Arguments),
     /// Make, list and revoke API keys, in the database itself
@@ -60,7 +63,7 @@ fn main() -> ExitCode {
         Ok(code) => code,
         Err(error) => {
             eprintln!("error: {error:#}");
-            exit_code(&error).into()
+            usage::exit_code(&error).into()
         }
     }
 }
@@ -76,6 +79,7 @@ fn start(program: Program) -> anyhow::Result<ExitCode> {
 async fn run(command: Command, global: Global) -> anyhow::Result<ExitCode> {
     match command {
         Command::Migrate(arguments) => migrate::run(arguments).await.map(|()| ExitCode::SUCCESS),
+        Command::Doctor(arguments) => doctor::run(arguments, global.output).await,
         Command::Verify(arguments) => verify::run(arguments, global.output).await,
         Command::Demo(arguments) => demo::run(arguments, global.output).await,
         Command::Serve(arguments) => serve::run(arguments).await,
@@ -88,24 +92,13 @@ async fn run(command: Command, global: Global) -> anyhow::Result<ExitCode> {
             if databases.are_private() {
                 databases.migrate(migrate::SHARDS).await?;
             }
-            databases.check(true).await?;
+            databases.check_migrations().await?;
             let code = command.run(&databases.urls.amends).await;
             databases.close().await?;
             Ok(code)
         }
         Command::Operate(command) => Ok(command.run(global).await),
     }
-}
-
-/// What an error tells the shell.
-fn exit_code(error: &anyhow::Error) -> Exit {
-    let is_away = error.chain().any(|cause| {
-        matches!(
-            cause.downcast_ref(),
-            Some(sqlx::Error::Io(_) | sqlx::Error::Tls(_) | sqlx::Error::PoolTimedOut)
-        )
-    });
-    if is_away { Exit::Unreachable } else { Exit::Unexpected }
 }
 
 impl Command {
@@ -125,14 +118,6 @@ mod tests {
     use clap::CommandFactory;
 
     use super::*;
-
-    #[test]
-    fn a_database_that_is_away_has_an_exit_code_of_its_own() {
-        let away = sqlx::Error::Io(std::io::ErrorKind::ConnectionRefused.into());
-        let error = anyhow::Error::new(away).context("the inventory database is away");
-        assert_eq!(exit_code(&error), Exit::Unreachable);
-        assert_eq!(exit_code(&anyhow::anyhow!("else")), Exit::Unexpected);
-    }
 
     #[test]
     fn the_command_line_is_consistent() {

@@ -29,10 +29,20 @@ use crate::storefront::{self, Storefront};
 pub(crate) use keys::{FirstKey, issue, print, revoke};
 
 /// How many connections each store's database gets: its work comes in batches.
-const STORE_CONNECTIONS_MAX: u32 = 12;
+pub(crate) const STORE_CONNECTIONS_MAX: u32 = 12;
+
+/// How many connections commit the engine's work, unless something else is said.
+pub(crate) const LANES: u8 = 2;
 
 /// How long a node that died keeps its sagas, unless something else is said.
 pub(crate) const LEASE_TTL_MS: u32 = 10_000;
+
+/// How many connections a node opens to the engine's database, at most.
+pub(crate) fn engine_connections_max(lanes: u8) -> u32 {
+    let mut settings = EngineSettings::new("");
+    settings.lanes = lanes.into();
+    settings.connections_max() + access::CONNECTIONS_MAX
+}
 
 /// What a platform is made of.
 pub(crate) struct Parts {

@@ -14,7 +14,7 @@ use tokio::net::TcpListener;
 
 use crate::databases::{DataDir, Databases};
 use crate::migrate::SHARDS;
-use crate::platform::{self, LEASE_TTL_MS, Parts, Platform};
+use crate::platform::{self, LANES, LEASE_TTL_MS, Parts, Platform};
 use crate::{payment_settings, signals};
 
 /// Run the platform: the engine, the shop's API, the operators' API
@@ -22,6 +22,9 @@ use crate::{payment_settings, signals};
 /// On the databases of AMENDS_DATABASE_URL, INVENTORY_DATABASE_URL and ORDERS_DATABASE_URL, on which
 /// any number of nodes may run; without these on a private PostgreSQL server. The payment gateway is
 /// that of PAYMENT_GATEWAY_URL, PAYMENT_GATEWAY_KEY and PAYMENT_WEBHOOK_SECRET.
+///
+/// On SIGTERM or Ctrl-C it hands over: what is under way finishes, nothing new starts, and it exits
+/// with 0. A second signal ends it at once, with 130. `amends doctor` says whether it would start.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Arguments {
     #[command(flatten)]
@@ -44,7 +47,7 @@ pub(crate) struct Arguments {
     #[arg(long)]
     insecure_dev: bool,
     /// How many connections commit the engine's work
-    #[arg(long, value_name = "N", default_value_t = 2,
+    #[arg(long, value_name = "N", default_value_t = LANES,
           value_parser = clap::value_parser!(u8).range(1..=64))]
     lanes: u8,
     /// How long, in milliseconds, a node that died or hangs keeps its sagas: after that the others
@@ -67,7 +70,7 @@ pub(crate) async fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
     if databases.are_private() || arguments.migrate {
         databases.migrate(SHARDS).await?;
     }
-    databases.check(arguments.allow_data_loss).await?;
+    databases.check(arguments.allow_data_loss, arguments.lanes).await?;
     let gate = match open {
         Some(gate) => gate,
         None => Gate::with_keys(keys(&databases).await?),

@@ -3,7 +3,7 @@
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
-/// What a shell reports of a program that Ctrl-C ended.
+/// What a shell reports of a program that Ctrl-C ended. A hand-over that was let finish is no such end.
 pub(crate) const INTERRUPTED: u8 = 130;
 
 /// A token that the first Ctrl-C or SIGTERM cancels. The second ends the process at once, as a crash

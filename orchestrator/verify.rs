@@ -86,7 +86,7 @@ pub(crate) async fn run(arguments: Arguments, output: Format) -> anyhow::Result<
         )?)?),
     };
     let databases = Databases::open_existing(&arguments.data_dir.path()?).await?;
-    databases.check(true).await?;
+    databases.check_migrations().await?;
     let witness = match (arguments.ledger, &gateway) {
         (Some(path), _) => Witness::Ledger(path),
         (None, Some(gateway)) => Witness::Gateway(gateway),

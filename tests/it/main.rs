@@ -6,6 +6,7 @@ mod harness;
 mod cancels;
 mod charges_once;
 mod crash_points;
+mod explains_refusals;
 mod fences_zombies;
 mod never_oversells;
 mod places_an_order;

@@ -27,7 +27,7 @@ fn serve(more: &[&str], variables: Vec<(&'static str, String)>) -> Finished {
 
 #[test]
 fn garbage_in_any_command_is_named() {
-    let cases: [(&[&str], &str); 26] = [
+    let cases: [(&[&str], &str); 27] = [
         (&["nonsense"], "unrecognized subcommand 'nonsense'"),
         (&["--log-format", "x", "nodes"], "invalid value 'x' for '--log-format"),
         (&["serve", "--lanes", "0"], "'--lanes <N>'"),
@@ -35,6 +35,7 @@ fn garbage_in_any_command_is_named() {
         (&["serve", "--lease-ttl-ms", "1"], "'--lease-ttl-ms <MS>'"),
         (&["serve", "nonsense"], "unexpected argument 'nonsense'"),
         (&["migrate", "--shards", "0"], "0 is not in 1..="),
+        (&["doctor", "--lanes", "0"], "'--lanes <N>'"),
         (&["verify", "--ledger"], "a value is required for '--ledger"),
         (&["verify", "-o", "xml"], "invalid value 'xml'"),
         (&["demo", "--stock-factor=-1"], "'--stock-factor"),
@@ -76,12 +77,12 @@ fn garbage_in_any_variable_is_named_and_secrets_are_not_repeated() {
         ]
     };
     let two = three(&url()).split_off(1);
-    says(&serve(&[], two.clone()), 1, "AMENDS_DATABASE_URL is missing: set all of");
-    says(&amends(&["migrate"], &two), 1, "AMENDS_DATABASE_URL is missing: set all of");
+    says(&serve(&[], two.clone()), 2, "AMENDS_DATABASE_URL is missing: set all of");
+    says(&amends(&["migrate"], &two), 2, "AMENDS_DATABASE_URL is missing: set all of");
     let should_be = "AMENDS_DATABASE_URL should be like postgres://";
     for garbage in ["nonsense", "mysql://u:hunter2@h/x", "postgres://u:hunter2@h:port/x"] {
         let finished = serve(&[], three(garbage));
-        says(&finished, 1, should_be);
+        says(&finished, 2, should_be);
         assert!(!finished.stderr.contains("hunter2"), "{}", finished.stderr);
     }
     let with = |name: &'static str, value: &str| {
@@ -90,14 +91,14 @@ fn garbage_in_any_variable_is_named_and_secrets_are_not_repeated() {
         variables
     };
     let cases = [
-        ("PAYMENT_GATEWAY_KEY", "", 1, "PAYMENT_GATEWAY_KEY is not set"),
-        ("PAYMENT_GATEWAY_KEY", "pk_live_1", 1, "a publishable key"),
-        ("PAYMENT_WEBHOOK_SECRET", "", 1, "PAYMENT_WEBHOOK_SECRET is not set"),
-        ("PAYMENT_GATEWAY_URL", "http://example.com", 1, "must be on this machine"),
-        ("PAYMENT_GATEWAY_RATE", "fast", 1, "PAYMENT_GATEWAY_RATE is fast"),
+        ("PAYMENT_GATEWAY_KEY", "", 2, "PAYMENT_GATEWAY_KEY is not set"),
+        ("PAYMENT_GATEWAY_KEY", "pk_live_1", 2, "a publishable key"),
+        ("PAYMENT_WEBHOOK_SECRET", "", 2, "PAYMENT_WEBHOOK_SECRET is not set"),
+        ("PAYMENT_GATEWAY_URL", "http://example.com", 2, "must be on this machine"),
+        ("PAYMENT_GATEWAY_RATE", "fast", 2, "PAYMENT_GATEWAY_RATE is fast"),
         ("AMENDS_LISTEN", "nonsense", 2, "'--listen <ADDRESS>'"),
         ("AMENDS_LEASE_TTL_MS", "soon", 2, "'--lease-ttl-ms <MS>'"),
-        ("RUST_LOG", "a=b=c", 1, "RUST_LOG is `a=b=c`"),
+        ("RUST_LOG", "a=b=c", 2, "RUST_LOG is `a=b=c`"),
     ];
     for (name, value, code, sentence) in cases {
         says(&amends(&["serve"], &with(name, value)), code, sentence);
@@ -112,11 +113,11 @@ fn a_server_that_can_not_be_started_is_explained_and_nothing_is_left() {
     let data_dir = directory.path().join("data");
     let private = ["--data-dir", data_dir.to_str().unwrap()];
     let pg_bin = vec![("AMENDS_PG_BIN", "/nonexistent".to_owned())];
-    says(&serve(&private, pg_bin), 1, "AMENDS_PG_BIN is /nonexistent, where there is no runnable");
+    says(&serve(&private, pg_bin), 2, "AMENDS_PG_BIN is /nonexistent, where there is no runnable");
     assert!(!data_dir.join("postgres").exists());
     // Whoever would let everybody in is refused before anything is started.
     let everywhere = ["serve", "--insecure-dev", "--listen", "0.0.0.0:0", private[0], private[1]];
-    says(&amends(&everywhere, &gateway()), 1, "it listens on loopback only");
+    says(&amends(&everywhere, &gateway()), 2, "it listens on loopback only");
     assert!(!data_dir.join("postgres").exists());
 
     let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();

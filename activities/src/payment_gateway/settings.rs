@@ -1,5 +1,6 @@
 //! Where the payment gateway is, with which key, and how fast it may be asked.
 
+use std::fmt;
 use std::num::NonZeroU32;
 use std::time::Duration;
 
@@ -75,6 +76,19 @@ pub enum SettingsError {
     Client(#[source] reqwest::Error),
 }
 
+/// All that is wrong with the variables.
+#[derive(Debug)]
+pub struct SettingsErrors(pub Vec<SettingsError>);
+
+impl std::error::Error for SettingsErrors {}
+
+impl fmt::Display for SettingsErrors {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let all: Vec<_> = self.0.iter().map(ToString::to_string).collect();
+        f.write_str(&all.join("\n"))
+    }
+}
+
 const URL: &str = "PAYMENT_GATEWAY_URL";
 const URL_EXPECTED: &str =
     "https://api.stripe.com, or a simulator on this machine such as http://127.0.0.1:8420";
@@ -89,28 +103,33 @@ const RATE_EXPECTED: &str =
 impl Settings {
     /// From the values of the variables `PAYMENT_GATEWAY_URL` (Stripe when not set),
     /// `PAYMENT_GATEWAY_KEY`, `PAYMENT_WEBHOOK_SECRET` and `PAYMENT_GATEWAY_RATE` (when not set:
-    /// Stripe's default limits, or none on loopback). An empty value counts as not set.
+    /// Stripe's default limits, or none on loopback). An empty value counts as not set. Else all that
+    /// is wrong with them.
     pub fn from_values(
         url: Option<&str>,
         key: Option<&str>,
         webhook_secret: Option<&str>,
         rate: Option<&str>,
-    ) -> Result<Self, SettingsError> {
-        let url = parse_url(given(url).unwrap_or(STRIPE_URL))?;
-        let rate = match given(rate) {
-            Some(text) => Some(parse_rate(text)?),
-            None if is_loopback(&url) => None,
-            None => Some(Rate::STRIPE),
-        };
-        Ok(Self {
-            url,
-            key: parse_key(given(key))?,
-            webhook_secret: parse_secret(SECRET, SECRET_EXPECTED, given(webhook_secret))?,
-            rate,
-            concurrency_max: 64,
-            connect_timeout: Duration::from_secs(5),
-            timeout: Duration::from_secs(20),
-        })
+    ) -> Result<Self, SettingsErrors> {
+        let url = parse_url(given(url).unwrap_or(STRIPE_URL));
+        let rate = given(rate).map(parse_rate).transpose();
+        let key = parse_key(given(key));
+        let webhook_secret = parse_secret(SECRET, SECRET_EXPECTED, given(webhook_secret));
+        match (url, key, webhook_secret, rate) {
+            (Ok(url), Ok(key), Ok(webhook_secret), Ok(rate)) => Ok(Self {
+                rate: rate.or((!is_loopback(&url)).then_some(Rate::STRIPE)),
+                url,
+                key,
+                webhook_secret,
+                concurrency_max: 64,
+                connect_timeout: Duration::from_secs(5),
+                timeout: Duration::from_secs(20),
+            }),
+            (url, key, secret, rate) => {
+                let wrong = [url.err(), rate.err(), key.err(), secret.err()];
+                Err(SettingsErrors(wrong.into_iter().flatten().collect()))
+            }
+        }
     }
 }
 
@@ -205,7 +224,12 @@ fn parse_rate(text: &str) -> Result<Rate, SettingsError> {
 mod tests {
     use super::*;
 
-    fn settings(url: &str, key: &str, secret: &str, rate: &str) -> Result<Settings, SettingsError> {
+    fn settings(
+        url: &str,
+        key: &str,
+        secret: &str,
+        rate: &str,
+    ) -> Result<Settings, SettingsErrors> {
         Settings::from_values(Some(url), Some(key), Some(secret), Some(rate))
     }
 
@@ -224,6 +248,12 @@ mod tests {
         }
         let rate = settings("http://127.0.0.1:8420", "sk_test_1", "whsec_1", "10").unwrap().rate;
         assert_eq!(rate.map(|rate| (rate.endpoint.get(), rate.total.get())), Some((10, 40)));
+    }
+
+    #[test]
+    fn all_that_is_wrong_is_said_at_once() {
+        let wrong = settings("nonsense", "", "", "fast").unwrap_err();
+        assert_eq!(wrong.0.len(), 4, "{wrong}");
     }
 
     #[test]

@@ -35,7 +35,7 @@ const REVOKE: &str = "
     returning key_id";
 
 /// Every door asks at most once for a key in some seconds: two connections are plenty.
-const CONNECTIONS_MAX: u32 = 2;
+pub const CONNECTIONS_MAX: u32 = 2;
 /// How long a connection may take to be made or to become free.
 const ACQUIRE_WITHIN: Duration = Duration::from_secs(2);
 /// How long a statement may run at the server.

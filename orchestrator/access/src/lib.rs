@@ -5,4 +5,4 @@ mod commands;
 mod keys;
 
 pub use commands::KeysCommand;
-pub use keys::{AccessError, AccessKeys};
+pub use keys::{AccessError, AccessKeys, CONNECTIONS_MAX};

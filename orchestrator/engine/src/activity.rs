@@ -48,7 +48,8 @@ pub trait Activity: Serialize + DeserializeOwned + Send + Sync + 'static {
     ) -> impl Future<Output = Result<Self::Output, Failure>> + Send;
 
     /// Does it for many sagas at once, in one transaction say: as many answers as calls, in their
-    /// order. Each call must be able to fail alone.
+    /// order. Each call must be able to fail alone, and may be a repeat of one that happened, as in
+    /// [`Activity::run`].
     fn run_batch(
         services: &Self::Services,
         calls: &[Call<Self>],

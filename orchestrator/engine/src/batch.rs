@@ -4,9 +4,10 @@
 use std::sync::Arc;
 
 use tokio::sync::{mpsc, oneshot};
+use tokio::time::Instant;
 
 use crate::activity::Attempt;
-use crate::failure::{Failure, unknown};
+use crate::failure::{Failure, Trouble, unknown};
 use crate::handler::{Attempted, Handler, timed_out};
 use crate::payload::Payload;
 
@@ -48,8 +49,14 @@ impl Batcher {
 async fn gather(handler: Arc<dyn Handler>, batch_max: usize, mut queue: mpsc::Receiver<Queued>) {
     let mut batch = Vec::new();
     while queue.recv_many(&mut batch, batch_max).await > 0 {
-        let (calls, answers): (Vec<_>, Vec<_>) =
-            batch.drain(..).map(|queued| ((queued.input, queued.attempt), queued.answer)).unzip();
+        let (calls, answers): (Vec<_>, Vec<_>) = batch
+            .drain(..)
+            .filter_map(still_wanted)
+            .map(|queued| ((queued.input, queued.attempt), queued.answer))
+            .unzip();
+        if calls.is_empty() {
+            continue;
+        }
         let timeout = handler.describe_self().timeout;
         let attempted = tokio::time::timeout(timeout, handler.run_batch(calls)).await;
         let mut attempted = attempted.unwrap_or_default().into_iter();
@@ -58,5 +65,100 @@ async fn gather(handler: Arc<dyn Handler>, batch_max: usize, mut queue: mpsc::Re
             // A saga that is gone does not wait for its answer.
             let _ = answer.send(attempted.next().unwrap_or_else(late));
         }
+    }
+}
+
+/// A call whose saga left, or whose time ran out in line, is not begun: somebody else may be at it by
+/// now. That it had to wait is not its dependency's failure, and uses up no attempt.
+fn still_wanted(queued: Queued) -> Option<Queued> {
+    if queued.answer.is_closed() {
+        return None;
+    }
+    if queued.attempt.deadline > Instant::now() {
+        return Some(queued);
+    }
+    let late = Trouble::new("not_begun", "its time ran out while others were before it");
+    // It may leave at this very moment.
+    let _ = queued.answer.send(Attempted::Answered(Err(Failure::Retry(late.uncounted()))));
+    None
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Mutex;
+    use std::time::Duration;
+
+    use futures_util::FutureExt;
+    use serde::{Deserialize, Serialize};
+    use time::OffsetDateTime;
+    use tokio::sync::Semaphore;
+    use uuid::Uuid;
+
+    use super::*;
+    use crate::activity::{Activity, ForwardOnly};
+    use crate::handler::handler;
+    use crate::id::SagaId;
+
+    struct Shelf {
+        open: Semaphore,
+        put: Mutex<Vec<String>>,
+    }
+
+    #[derive(Serialize, Deserialize)]
+    struct Put(String);
+
+    impl Activity for Put {
+        const NAME: &'static str = "put";
+        const DEPENDENCY: &'static str = "shelf";
+        const BATCH_MAX: usize = 10;
+        type Services = Shelf;
+        type Output = ();
+        type Class = ForwardOnly;
+
+        async fn run(&self, shelf: &Shelf, _: &Attempt) -> Result<(), Failure> {
+            shelf.put.lock().unwrap().push(self.0.clone());
+            let _ = shelf.open.acquire().await;
+            Ok(())
+        }
+    }
+
+    fn attempt(within: Duration) -> Attempt {
+        let at = OffsetDateTime::UNIX_EPOCH;
+        let deadline = Instant::now() + within;
+        let (saga_id, root) = (SagaId::new(1, at), Uuid::nil());
+        Attempt { saga_id, step: 1, number: 1, intended_at: at, deadline, root }
+    }
+
+    #[tokio::test]
+    async fn a_call_that_nobody_waits_for_or_whose_time_ran_out_in_line_is_not_begun() {
+        let shelf = Arc::new(Shelf { open: Semaphore::new(0), put: Mutex::default() });
+        let batcher = Batcher::start(handler::<Put, Shelf>(shelf.clone()), 10);
+        let put = |what: &str, within| {
+            let (batcher, input) = (batcher.clone(), Payload::encode(what).unwrap());
+            Box::pin(async move { batcher.run(input, attempt(within)).await })
+        };
+        let long = Duration::from_secs(600);
+        let mut first = put("first", long);
+        assert!((&mut first).now_or_never().is_none());
+        while shelf.put.lock().unwrap().is_empty() {
+            tokio::task::yield_now().await;
+        }
+        let mut late = put("late", Duration::ZERO);
+        let mut gone = put("gone", long);
+        let mut last = put("last", long);
+        for call in [&mut late, &mut gone, &mut last] {
+            assert!(call.now_or_never().is_none(), "it stands in line");
+        }
+        drop(gone);
+        shelf.open.close();
+        assert!(matches!(first.await, Attempted::Answered(Ok(_))));
+        assert!(matches!(last.await, Attempted::Answered(Ok(_))));
+        match late.await {
+            Attempted::Answered(Err(Failure::Retry(trouble))) => {
+                assert!(trouble.not_executed && !trouble.counted, "{trouble:?}");
+            }
+            other => panic!("{other:?}"),
+        }
+        assert_eq!(*shelf.put.lock().unwrap(), ["first", "last"]);
     }
 }

@@ -61,6 +61,7 @@ pub fn decide(state: &State, event: Event) -> Vec<Fact> {
         | Event::UndoFailed { .. } => Vec::new(),
         Event::Due { now } => due(state, now),
         Event::Message { id, message } => told(state, id, message),
+        Event::Misfit { id } => refused(id, "output_misfit"),
         Event::Broken { step, problem } => vec![Fact::Held { step, problem }],
     }
 }

@@ -19,14 +19,15 @@ use uuid::Uuid;
 use crate::boundary::Marks;
 use crate::clock;
 use crate::decide::decide;
-use crate::event::Event;
+use crate::error::StoreError;
+use crate::event::{Event, Message};
 use crate::id::SagaId;
 use crate::journal::{Fact, Problem};
 use crate::node::Node;
 use crate::payload::Payload;
 use crate::program::Program;
 use crate::shard::{Mailbox, Shard};
-use crate::state::{State, Todo};
+use crate::state::{Kind, State, Todo};
 use crate::summary::Standing;
 
 use attempt::{Flight, Landed};
@@ -59,6 +60,8 @@ pub(crate) struct Driver {
     /// What a test waits for in the commit that is under way.
     marks: Marks,
     program: Option<Program>,
+    /// This node does not have its workflow: what needs its code another node does.
+    is_foreign: bool,
     /// How many positions the code claimed so far.
     asked: u32,
     /// What the code returned, while a step it did not wait for is still open.
@@ -125,6 +128,14 @@ impl Driver {
                 self.read_messages();
                 continue;
             }
+            if self.waits_for_another_node() {
+                if self.shard.rest(self.id, None) {
+                    return Left::Done;
+                }
+                // What it is told it takes note of all the same.
+                self.read_messages();
+                continue;
+            }
             if self.lacks_its_code() {
                 return Left::Reload;
             }
@@ -181,10 +192,45 @@ impl Driver {
                 if rests && self.shard.is_open() {
                     return !self.shard.rest(self.id, wake_at);
                 }
-                self.happen([Event::Due { now: clock::now() }]);
+                self.due().await;
             }
         }
         true
+    }
+
+    /// Ends sleeps and waits whose time has come.
+    async fn due(&mut self) {
+        let now = clock::now();
+        if self.awaits_until(now) {
+            // A signal that came in time wins, be it read already or not: after a takeover, say.
+            if let Err(error) = self.read_inbox().await {
+                tracing::warn!(saga = %self.id, %error, "a wait is not ended: its signal may be there");
+                return tokio::time::sleep(LINGER).await;
+            }
+        }
+        self.happen([Event::Due { now }]);
+    }
+
+    /// Whether a wait for a signal ends by `now`.
+    fn awaits_until(&self, now: OffsetDateTime) -> bool {
+        self.state.todo().iter().any(|todo| match todo {
+            Todo::Timer { step, at } if *at <= now => {
+                let step = self.state.step(*step);
+                step.is_some_and(|step| matches!(step.kind, Kind::Await { .. }))
+            }
+            _ => false,
+        })
+    }
+
+    async fn read_inbox(&mut self) -> Result<(), StoreError> {
+        for kept in self.node.store.messages_of(self.id).await? {
+            if let Some(message) = kept.message() {
+                // It is in memory, so what is new goes to its mailbox.
+                let _ = self.shard.deliver(self.id, kept.message_id, message);
+            }
+        }
+        self.read_messages();
+        Ok(())
     }
 
     /// Whether something is due that is not under way.
@@ -195,6 +241,24 @@ impl Driver {
             }
             Todo::Timer { .. } => false,
         })
+    }
+
+    /// What comes next this node has no code for. Its next owner may.
+    fn waits_for_another_node(&self) -> bool {
+        let lacks = |todo: &Todo| match todo {
+            Todo::Attempt { step, .. } | Todo::Undo { step, .. } => self.has_no_activity(*step),
+            Todo::Timer { .. } => false,
+        };
+        self.is_foreign
+            && self.flights.is_empty()
+            && (self.lacks_its_code() || self.state.todo().iter().any(lacks))
+    }
+
+    fn has_no_activity(&self, step: u32) -> bool {
+        match self.state.step(step).map(|step| &step.kind) {
+            Some(Kind::Activity { name, .. }) => self.node.activity(name).is_none(),
+            _ => false,
+        }
     }
 
     /// It was parked without its code and is let go: its code is run again over the journal.
@@ -225,8 +289,18 @@ impl Driver {
     pub(crate) fn read_messages(&mut self) {
         for (id, message) in self.mailbox.take() {
             self.taken.push(id);
-            self.happen([Event::Message { id, message }]);
+            let event = match self.says_a_misfit(&message) {
+                true => Event::Misfit { id },
+                false => Event::Message { id, message },
+            };
+            self.happen([event]);
         }
+    }
+
+    /// An operator says of an open step that it gave what its activity never gives.
+    fn says_a_misfit(&self, message: &Message) -> bool {
+        let Message::Resolve { step, verdict, .. } = message else { return false };
+        self.is_open(*step) && verdict.misfit(&self.state, *step, self.node.handlers()).is_some()
     }
 
     /// Takes in what happened, and runs the code as far as it gets with it.

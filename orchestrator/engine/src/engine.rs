@@ -15,12 +15,12 @@ use crate::id::SHARDS_MAX;
 use crate::lane::Lane;
 use crate::metrics::Meters;
 use crate::node::Node;
-use crate::operator::Operator;
+use crate::operator::{self, Operator};
 use crate::ownership::Ownership;
 use crate::program::Registry;
 use crate::schema::{Durability, SAGA, SchemaError};
 use crate::store::lease::NodeName;
-use crate::store::{Store, partitions};
+use crate::store::{POOL_CONNECTIONS_MAX, Store, partitions};
 use crate::{housekeeper, inbox, listener, timekeeper};
 
 /// How an engine runs. The defaults are for production.
@@ -49,6 +49,12 @@ impl Settings {
             lease_ttl: Duration::from_secs(10),
             durability: Durability::Required,
         }
+    }
+
+    /// How many connections an engine with these opens, at most: those of the API, the lanes, the
+    /// lease and the listener, and one that makes partitions.
+    pub fn connections_max(&self) -> u32 {
+        u32::try_from(self.lanes).unwrap_or(u32::MAX).saturating_add(POOL_CONNECTIONS_MAX + 3)
     }
 }
 
@@ -110,8 +116,7 @@ impl Engine {
         SAGA.check(&settings.database_url, settings.durability).await?;
         let store = Store::connect(&settings.database_url).await?;
         let Some(shard_count) = store.shard_count().await? else {
-            let message = "the amends database has no shards: run `amends migrate`".to_owned();
-            return Err(EngineError::Setting(message));
+            return Err(EngineError::Setting(operator::no_shards().to_string()));
         };
         store.make_partitions(clock::now()).await?;
         let meters = Meters::new();

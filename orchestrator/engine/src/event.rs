@@ -75,6 +75,11 @@ pub enum Event {
         /// What it says.
         message: Message,
     },
+    /// Somebody sent a message that says what can not be: an output that its activity never gives.
+    Misfit {
+        /// The message's id.
+        id: Uuid,
+    },
     /// The saga can not go on: its code diverged, panicked, or broke a rule.
     Broken {
         /// Where.

@@ -11,9 +11,11 @@ use std::time::Duration;
 use futures_util::FutureExt;
 
 use crate::activity::{Activity, Attempt, Call, Class, ClassKind, Outcome, Probe};
+use crate::event::Verdict;
 use crate::failure::{Failure, Trouble, UndoFailure};
 use crate::payload::{Payload, PayloadError};
 use crate::retry::RetryPolicy;
+use crate::state::{Kind, State};
 use crate::workflow::Provides;
 
 type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
@@ -42,6 +44,8 @@ pub trait Handler: Send + Sync + 'static {
     fn describe_self(&self) -> Description;
     #[doc(hidden)]
     fn describe_effect(&self, input: &Payload, output: Option<&Payload>) -> String;
+    #[doc(hidden)]
+    fn check_output(&self, output: &Payload) -> Result<(), PayloadError>;
     #[doc(hidden)]
     fn run<'a>(&'a self, input: &'a Payload, attempt: &'a Attempt) -> BoxFuture<'a, Attempted>;
     #[doc(hidden)]
@@ -91,6 +95,18 @@ pub struct Description {
 /// The activities of all workflows of a node, by name.
 pub(crate) type Handlers = HashMap<&'static str, Arc<dyn Handler>>;
 
+impl Verdict {
+    /// Why the output it says does not fit the activity of `step`, if this node knows that.
+    pub(crate) fn misfit(&self, state: &State, step: u32, handlers: &Handlers) -> Option<String> {
+        let Self::Happened(output) = self else { return None };
+        let Kind::Activity { name, .. } = &state.step(step)?.kind else { return None };
+        let handler = handlers.get(&**name)?;
+        let error = handler.check_output(&Payload::encode(output).ok()?).err()?;
+        let cause = std::error::Error::source(&error).map(|cause| format!(": {cause}"));
+        Some(format!("is no output of {name}{}", cause.unwrap_or_default()))
+    }
+}
+
 pub(crate) fn handler<A, S>(services: Arc<S>) -> Arc<dyn Handler>
 where
     A: Activity,
@@ -136,6 +152,10 @@ where
         let Ok(activity) = input.decode::<A>() else { return A::NAME.to_owned() };
         let output = output.and_then(|output| output.decode::<A::Output>().ok());
         activity.describe(output.as_ref())
+    }
+
+    fn check_output(&self, output: &Payload) -> Result<(), PayloadError> {
+        output.decode::<A::Output>().map(|_| ())
     }
 
     fn run<'a>(&'a self, input: &'a Payload, attempt: &'a Attempt) -> BoxFuture<'a, Attempted> {

@@ -44,7 +44,8 @@ pub(crate) async fn sweep_once(node: &Arc<Node>) -> Result<(), StoreError> {
     if shards.is_empty() {
         return Ok(());
     }
-    let overdue = node.store.overdue(&shards, clock::now() - SWEEP_AFTER, SWEEP_MAX).await?;
+    let overdue =
+        node.store.overdue(&shards, clock::now() - SWEEP_AFTER, SWEEP_MAX, &node.known).await?;
     let mut by_shard: HashMap<ShardId, Vec<Wanted>> = HashMap::new();
     for id in overdue {
         by_shard.entry(SagaId::shard(id)).or_default().push((id, None));

@@ -15,6 +15,7 @@ pub mod journal;
 pub mod plan;
 pub mod state;
 // The only SQL on schema saga.
+pub mod checkup;
 pub mod error;
 pub mod schema;
 pub mod store;

@@ -23,6 +23,7 @@ use crate::program::Registry;
 use crate::shard::{Mailbox, Shard};
 use crate::store::Store;
 use crate::store::lease::NodeName;
+use crate::store::load::Known;
 use crate::suspects::{self, Found, Suspects};
 
 /// How many sagas are read in one go.
@@ -51,6 +52,8 @@ pub(crate) struct Node {
     pub(crate) inbox_poke: Notify,
     /// A shard was let go somewhere.
     pub(crate) shards_poke: Notify,
+    /// What this node has the code of.
+    pub(crate) known: Known,
     handlers: Arc<Handlers>,
     activities: HashMap<&'static str, Activity>,
     shards: RwLock<HashMap<ShardId, Arc<Shard>>>,
@@ -87,7 +90,10 @@ impl Node {
             let batcher = batched.then(|| Batcher::start(handler.clone(), description.batch_max));
             (*name, Activity { handler: handler.clone(), description, batcher })
         });
+        let known =
+            Known { workflows: registry.names(), activities: handlers.keys().copied().collect() };
         Self {
+            known,
             activities: activities.collect(),
             name,
             store,
@@ -252,7 +258,8 @@ impl Node {
         let mut after = (OffsetDateTime::UNIX_EPOCH, SagaId::floor(OffsetDateTime::UNIX_EPOCH));
         let mut found = 0;
         loop {
-            let page = self.store.open_sagas(shard.id, after, LOAD_PAGE as i64).await?;
+            let page = self.store.open_sagas(shard.id, after, LOAD_PAGE as i64, &self.known);
+            let page = page.await?;
             let Some(last) = page.last() else { return Ok(found) };
             after = (last.next_at, last.saga_id);
             found += page.len();

@@ -1,5 +1,7 @@
 //! What an operator may do: list, look, and act with a reason.
 
+mod examine;
+
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
@@ -8,6 +10,7 @@ use serde::{Deserialize, Serialize};
 use time::OffsetDateTime;
 use uuid::Uuid;
 
+use crate::checkup::Finding;
 use crate::client::Told;
 use crate::error::StoreError;
 use crate::event::{Message, Verdict};
@@ -17,7 +20,9 @@ use crate::journal::{Direction, Ending, Entry};
 use crate::store::Store;
 use crate::store::operate::{Sending, Sent};
 use crate::store::query::{Loaded, unreadable};
-use crate::view::{Look, Phase, SagaView, Summary, Why};
+use crate::view::{Look, Phase, SagaView, Story, Summary, Why};
+
+pub(crate) use examine::no_shards;
 
 /// The operator's side of the engine. Cheap to clone.
 #[derive(Clone)]
@@ -135,6 +140,9 @@ pub enum OperateError {
         /// What the caller saw.
         seen: i32,
     },
+    /// An output that the step's activity never gives; nothing was done.
+    #[error("the output {0}")]
+    Misfit(String),
     /// Filters that no index serves together.
     #[error("{0}")]
     Filter(String),
@@ -255,6 +263,9 @@ impl Operator {
         if who.reason.trim().is_empty() {
             return Err(OperateError::ReasonMissing);
         }
+        if let Action::Resolve { step, verdict } = &action {
+            self.fits(id, *step, verdict).await?;
+        }
         let (message_id, audit_id) = (Uuid::now_v7(), Uuid::now_v7());
         let detail = serde_json::to_value(&action)
             .unwrap_or_else(|error| unreachable!("actions are JSON: {error}"));
@@ -282,6 +293,15 @@ impl Operator {
         Ok(Acted { audit_id, told, view })
     }
 
+    /// Refuses an output that the step's activity never gives, with the reason. A node that lacks the
+    /// activity leaves that to the saga's owner.
+    async fn fits(&self, id: SagaId, step: u32, verdict: &Verdict) -> Result<(), OperateError> {
+        let loaded = self.store.load_one(id).await?.ok_or(OperateError::NoSuchSaga(id))?;
+        let entries = loaded.stored.entries.map_err(unreadable)?;
+        let misfit = verdict.misfit(&Story::of(&entries).state, step, &self.handlers);
+        misfit.map_or(Ok(()), |misfit| Err(OperateError::Misfit(misfit)))
+    }
+
     /// What operators did to one saga, the latest first; at most 1,000 rows.
     pub async fn audit(&self, id: SagaId) -> Result<Vec<AuditRow>, StoreError> {
         self.store.audit(id).await
@@ -290,6 +310,12 @@ impl Operator {
     /// All nodes whose lease ended less than a day ago.
     pub async fn nodes(&self) -> Result<Vec<NodeView>, StoreError> {
         self.store.nodes().await
+    }
+
+    /// What is to be said of the engine's own tables: who runs the sagas, and whether there is room
+    /// for those of the coming weeks.
+    pub async fn examine(&self) -> Result<Vec<Finding>, StoreError> {
+        examine::examine(&self.store).await
     }
 
     /// How many sagas are open.

@@ -1,6 +1,9 @@
 //! Makes a database what this program needs, and says when it is not. Each of the platform's three
 //! databases has one folder of migrations and one history table, in the schema they make.
 
+mod examine;
+mod words;
+
 use std::time::Duration;
 
 use sqlx::migrate::{MigrateError as SqlxMigrateError, Migrator};
@@ -8,6 +11,8 @@ use sqlx::{AssertSqlSafe, ConnectOptions, Connection, PgConnection};
 use tokio::time::Instant;
 
 use crate::store::connect_options;
+
+pub use examine::Needs;
 
 /// The migrations of one database, with their history in the schema they make.
 #[derive(Clone, Copy, Debug)]
@@ -40,7 +45,6 @@ pub enum Durability {
 #[derive(Debug, thiserror::Error)]
 pub enum SchemaError {
     /// No connection, or one that broke.
-    #[error("the {database} does not answer as it should")]
     Database {
         /// Which one.
         database: &'static str,
@@ -48,7 +52,6 @@ pub enum SchemaError {
         source: sqlx::Error,
     },
     /// A migration that failed; nothing of it stayed.
-    #[error("the {database} could not be migrated")]
     Migration {
         /// Which one.
         database: &'static str,
@@ -56,7 +59,6 @@ pub enum SchemaError {
         source: SqlxMigrateError,
     },
     /// Somebody else has been migrating for too long.
-    #[error("the {database} is being migrated by another program for more than {waited_s} s")]
     Locked {
         /// Which one.
         database: &'static str,
@@ -64,9 +66,6 @@ pub enum SchemaError {
         waited_s: u64,
     },
     /// Migrations are missing.
-    #[error(
-        "the {database} is not up to date (migration {missing} is missing): run `amends migrate`"
-    )]
     NotMigrated {
         /// Which one.
         database: &'static str,
@@ -74,9 +73,6 @@ pub enum SchemaError {
         missing: i64,
     },
     /// It has migrations that this program does not know.
-    #[error(
-        "the {database} was migrated by a newer program (it has migration {unknown}): use that one"
-    )]
     Newer {
         /// Which one.
         database: &'static str,
@@ -84,24 +80,39 @@ pub enum SchemaError {
         unknown: i64,
     },
     /// It has other migrations under the same numbers.
-    #[error(
-        "the {database} was migrated by a different program (its migration {different} is another one)"
-    )]
     Different {
         /// Which one.
         database: &'static str,
         /// The migration.
         different: i64,
     },
+    /// The server is older than what this program is tried with.
+    TooOld {
+        /// Which one.
+        database: &'static str,
+        /// Its version.
+        version: String,
+    },
+    /// A standby, or set to read only.
+    ReadOnly {
+        /// Which one.
+        database: &'static str,
+        /// Whether it follows another server.
+        standby: bool,
+    },
     /// The server may lose what it acknowledged.
-    #[error(
-        "the server of the {database} has `{setting}` off and can lose acknowledged orders: turn it on"
-    )]
     Unsafe {
         /// Which one.
         database: &'static str,
         /// What is off.
-        setting: String,
+        settings: Vec<String>,
+    },
+    /// Its clock and this machine's are too far apart.
+    Skewed {
+        /// Which one.
+        database: &'static str,
+        /// How far it is ahead of this machine, at the least; negative: behind.
+        ahead: time::Duration,
     },
 }
 
@@ -110,12 +121,10 @@ const LOCK_WAIT: Duration = Duration::from_secs(60);
 /// How often to look whether it is done.
 const LOCK_POLL: Duration = Duration::from_millis(200);
 
+/// How long a connection may take to be made.
+const CONNECT_WITHIN: Duration = Duration::from_secs(10);
+
 const LOCK: &str = "select pg_try_advisory_lock(hashtextextended('amends migrate ' || $1, 0))";
-const SETTINGS_OFF: &str = "
-    select name
-    from pg_catalog.pg_settings
-    where name in ('fsync', 'full_page_writes', 'synchronous_commit') and setting = 'off'
-    order by name";
 const HAS_HISTORY: &str = "select to_regclass($1 || '.migration') is not null";
 
 impl Schema {
@@ -136,19 +145,17 @@ impl Schema {
         self.ok(closed)
     }
 
-    /// Whether the database at `url` can be used as it is. Changes nothing.
+    /// Whether a node can run on the database at `url` as it is. Changes nothing.
     pub async fn check(&self, url: &str, durability: Durability) -> Result<(), SchemaError> {
+        self.examine(url, Needs::new(durability)).await.accepted()
+    }
+
+    /// Whether the database at `url` is up to date, for a program that is no node. Changes nothing.
+    pub async fn check_migrations(&self, url: &str) -> Result<(), SchemaError> {
         let mut connection = self.connect(url).await?;
-        if durability == Durability::Required {
-            let off = sqlx::query_scalar(SETTINGS_OFF).fetch_optional(&mut connection).await;
-            if let Some(setting) = self.ok(off)? {
-                return Err(SchemaError::Unsafe { database: self.database, setting });
-            }
-        }
-        let applied = self.applied(&mut connection).await;
-        let applied = self.ok(applied)?;
+        let compared = self.compare(&mut connection).await;
         self.ok(connection.close().await)?;
-        self.compare(&applied)
+        compared.map(|_| ())
     }
 
     /// The numbers and checksums of the migrations that the database has.
@@ -165,10 +172,13 @@ impl Schema {
         sqlx::query_as(AssertSqlSafe(applied)).fetch_all(connection).await
     }
 
-    fn compare(&self, applied: &[(i64, Vec<u8>)]) -> Result<(), SchemaError> {
+    /// How many migrations the database has, if they are those of this program.
+    async fn compare(&self, connection: &mut PgConnection) -> Result<usize, SchemaError> {
         let database = self.database;
+        let applied = self.applied(connection).await;
+        let applied = self.ok(applied)?;
         let migrator = (self.migrator)();
-        for (version, checksum) in applied {
+        for (version, checksum) in &applied {
             match migrator.iter().find(|migration| migration.version == *version) {
                 None => return Err(SchemaError::Newer { database, unknown: *version }),
                 Some(known) if known.checksum[..] != checksum[..] => {
@@ -180,7 +190,7 @@ impl Schema {
         let is_missing = |version| !applied.iter().any(|(applied, _)| *applied == version);
         match migrator.iter().map(|migration| migration.version).find(|v| is_missing(*v)) {
             Some(missing) => Err(SchemaError::NotMigrated { database, missing }),
-            None => Ok(()),
+            None => Ok(applied.len()),
         }
     }
 
@@ -188,7 +198,11 @@ impl Schema {
         let options = self.ok(connect_options(url))?;
         // "schema exists already" is no news.
         let options = options.options([("client_min_messages", "warning")]);
-        self.ok(options.connect().await)
+        let connected = tokio::time::timeout(CONNECT_WITHIN, options.connect()).await;
+        self.ok(connected.unwrap_or_else(|_| {
+            let late = format!("no connection within {} s", CONNECT_WITHIN.as_secs());
+            Err(sqlx::Error::Io(std::io::Error::new(std::io::ErrorKind::TimedOut, late)))
+        }))
     }
 
     async fn lock(&self, connection: &mut PgConnection) -> Result<(), SchemaError> {

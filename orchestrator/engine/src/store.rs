@@ -42,7 +42,7 @@ const ANSWER_TIMEOUT: Duration = Duration::from_secs(12);
 /// How long a connection may take to be made or to become free.
 const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(2);
 /// How many connections the API shares.
-const POOL_CONNECTIONS_MAX: u32 = 8;
+pub(crate) const POOL_CONNECTIONS_MAX: u32 = 8;
 
 /// The options of a database URL, with a name for the server's list of sessions. A server that is
 /// not on this machine is spoken to over TLS and must prove who it is, unless the URL says

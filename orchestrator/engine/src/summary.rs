@@ -117,9 +117,30 @@ fn stopped_by(state: &State, held: &Held, handlers: &Handlers, at: OffsetDateTim
     }
 }
 
-/// A saga that is neither over, nor held, nor paused: the todo that says most about it.
+/// A saga that is neither over, nor held, nor paused: the todo that says most about it, and the time
+/// of the one that comes first.
 fn going(state: &State, handlers: &Handlers, at: OffsetDateTime) -> Standing {
     let todos = state.todo();
+    let next_at = todos.iter().map(|todo| time_of(todo, state, handlers, at)).min();
+    Standing { next_at: next_at.or(Some(at + HORIZON)), ..told(state, &todos, handlers, at) }
+}
+
+/// When something is to be heard of a todo: the end of a wait, or that of an attempt that is made now.
+fn time_of(todo: &Todo, state: &State, handlers: &Handlers, at: OffsetDateTime) -> OffsetDateTime {
+    match *todo {
+        Todo::Timer { at, .. }
+        | Todo::Attempt { not_before: Some(at), .. }
+        | Todo::Undo { not_before: Some(at), .. } => at,
+        Todo::Attempt { step, .. } | Todo::Undo { step, .. } => {
+            let known = state.step(step).and_then(|step| describe(handlers, name_of(&step.kind)));
+            let timeout = known.and_then(|known| Duration::try_from(known.timeout).ok());
+            at + timeout.map_or(HORIZON, |timeout| timeout.max(HORIZON))
+        }
+    }
+}
+
+/// The todo that says most about a saga, without its time.
+fn told(state: &State, todos: &[Todo], handlers: &Handlers, at: OffsetDateTime) -> Standing {
     let retrying = todos.iter().filter_map(|todo| match *todo {
         Todo::Attempt { step, not_before, .. } | Todo::Undo { step, not_before, .. } => {
             let attention = attention(state, handlers, step, at);
@@ -129,14 +150,8 @@ fn going(state: &State, handlers: &Handlers, at: OffsetDateTime) -> Standing {
         Todo::Timer { .. } => None,
     });
     let worst = retrying.min_by_key(|(attention, next_at, _)| (attention.is_none(), *next_at));
-    if let Some((attention, next_at, step)) = worst {
-        let next_at = Some(next_at);
-        return Standing {
-            phase: Phase::Retrying,
-            attention,
-            next_at,
-            ..at_step(state, handlers, step)
-        };
+    if let Some((attention, _, step)) = worst {
+        return Standing { phase: Phase::Retrying, attention, ..at_step(state, handlers, step) };
     }
     let acting = todos.iter().find_map(|todo| match *todo {
         Todo::Attempt { step, number, .. } | Todo::Undo { step, number, .. } => {
@@ -145,21 +160,16 @@ fn going(state: &State, handlers: &Handlers, at: OffsetDateTime) -> Standing {
         Todo::Timer { .. } => None,
     });
     if let Some((step, attempt)) = acting {
-        let place = at_step(state, handlers, step);
-        let timeout = place.activity.as_deref().and_then(|name| describe(handlers, name));
-        let timeout = timeout.and_then(|known| Duration::try_from(known.timeout).ok());
-        let next_at = at + timeout.map_or(HORIZON, |timeout| timeout.max(HORIZON));
-        return Standing { attempt, next_at: Some(next_at), ..place };
+        return Standing { attempt, ..at_step(state, handlers, step) };
     }
     let timer = todos.iter().filter_map(|todo| match *todo {
         Todo::Timer { step, at } => Some((at, step)),
         Todo::Attempt { .. } | Todo::Undo { .. } => None,
     });
-    if let Some((due, step)) = timer.min() {
-        return Standing { next_at: Some(due), ..bare(state, Phase::Waiting, step) };
+    match timer.min() {
+        Some((_, step)) => bare(state, Phase::Waiting, step),
+        None => bare(state, Phase::Running, state.steps.len() as u32),
     }
-    let next_at = Some(at + HORIZON);
-    Standing { next_at, ..bare(state, Phase::Running, state.steps.len() as u32) }
 }
 
 /// At an activity, with its failures so far.
@@ -192,7 +202,7 @@ fn bare(state: &State, phase: Phase, number: u32) -> Standing {
 }
 
 /// The tries that count in the direction the saga goes.
-fn tries(state: &State, number: u32) -> Option<&crate::state::Tries> {
+pub(crate) fn tries(state: &State, number: u32) -> Option<&crate::state::Tries> {
     state.step(number).map(|step| match state.direction() {
         Direction::Forward => &step.tries,
         Direction::Backward => &step.undo,

@@ -5,17 +5,14 @@ use time::{Duration, OffsetDateTime};
 use crate::handler::{Description, Handlers};
 use crate::journal::{Direction, JournalError};
 use crate::state::{Held, Kind, State};
-use crate::summary::{HORIZON, Standing, describe, name_of};
+use crate::summary::{HORIZON, Standing, describe, name_of, tries};
 use crate::view::{Effect, Phase, Summary, Why};
 
+mod late;
 mod words;
 
-use words::{ago, attempts, clause, effect_line, span, time_of_day};
+use words::{ago, attempts, clause, effect_line, span};
 
-/// How long after its time a saga counts as overdue.
-const OVERDUE_AFTER: Duration = Duration::seconds(30);
-/// How long a shard may be without an owner before it is worth a word: a takeover takes seconds.
-const TAKEOVER_WITHIN: Duration = Duration::seconds(5);
 /// From then on a retry is a long one.
 const RETRYING_LONG: Duration = Duration::minutes(2);
 const RETRYING_LONG_ATTEMPTS: u32 = 5;
@@ -25,6 +22,8 @@ const RETRYING_LONG_ATTEMPTS: u32 = 5;
 pub(crate) struct Owner {
     /// Its lease holds.
     pub(crate) alive: bool,
+    /// It has the saga's workflow.
+    pub(crate) offers: bool,
     /// When the last owner's lease ended, if that is known.
     pub(crate) silent_since: Option<OffsetDateTime>,
 }
@@ -35,6 +34,8 @@ pub(crate) struct Seen<'a> {
     pub(crate) state: &'a State,
     /// How it stands.
     pub(crate) standing: &'a Standing,
+    /// Its workflow's name.
+    pub(crate) workflow: &'a str,
     /// What this node knows of activities.
     pub(crate) handlers: &'a Handlers,
     /// What is in force.
@@ -59,8 +60,8 @@ struct Finding {
 }
 
 /// Why the saga is where it is; none once it ended. The first rule that fits wins: held, needs a
-/// person although it goes on, no owner, overdue, retrying for long, retrying, waiting, paused,
-/// running.
+/// person although it goes on, no owner, an owner without its code, overdue, retrying for long,
+/// retrying, waiting, paused, running.
 pub(crate) fn why(seen: &Seen<'_>) -> Option<Why> {
     let standing = seen.standing;
     if standing.ending.is_some() {
@@ -70,6 +71,7 @@ pub(crate) fn why(seen: &Seen<'_>) -> Option<Why> {
     let found = held
         .or_else(|| seen.failing())
         .or_else(|| seen.unowned())
+        .or_else(|| seen.unoffered())
         .or_else(|| seen.overdue())
         .or_else(|| seen.retrying())
         .or_else(|| seen.waiting())
@@ -85,7 +87,7 @@ pub(crate) fn why(seen: &Seen<'_>) -> Option<Why> {
         direction: standing.direction,
         attempt: standing.attempt,
         max_attempts: seen.attempts_max(),
-        next_attempt_at: standing.next_at.filter(|_| standing.phase == Phase::Retrying),
+        next_attempt_at: seen.next_try().filter(|_| standing.phase == Phase::Retrying),
         error: standing.problem.clone(),
         unblocked_by: found.unblocked_by,
     })
@@ -200,65 +202,6 @@ impl Seen<'_> {
         Some(Finding { code, stuck: true, since, sentence, unblocked_by: "operator" })
     }
 
-    /// No living node owns its shard.
-    fn unowned(&self) -> Option<Finding> {
-        let since = self.owner.silent_since;
-        if self.owner.alive || since.is_some_and(|since| self.now - since < TAKEOVER_WITHIN) {
-            return None;
-        }
-        let since_when = since.map_or_else(String::new, |since| {
-            format!(" since {} ({})", time_of_day(since), span(self.now - since))
-        });
-        let sentence =
-            format!("Nobody owns its shard{since_when}; it goes on when a node takes it over.");
-        let since = since.unwrap_or(self.moved_at);
-        Some(Finding {
-            code: "no_owner".into(),
-            stuck: true,
-            since,
-            sentence,
-            unblocked_by: "deploy",
-        })
-    }
-
-    /// Its time has long passed.
-    fn overdue(&self) -> Option<Finding> {
-        let standing = self.standing;
-        let next_at = standing.next_at?;
-        let timeout = self.timeout();
-        let slack = match standing.phase {
-            // The attempt that was due may be under way.
-            Phase::Retrying => timeout + OVERDUE_AFTER,
-            Phase::Running | Phase::Waiting => OVERDUE_AFTER,
-            Phase::Held | Phase::Ended => return None,
-        };
-        if self.now - next_at <= slack {
-            return None;
-        }
-        let late = span(self.now - next_at);
-        let what = self.doing();
-        let sentence = match (standing.phase, self.kind()) {
-            (Phase::Retrying, _) => format!("Overdue: the next try of {what} was due {late} ago."),
-            (_, Some(Kind::Sleep { .. })) => {
-                format!("Overdue: its sleep should have ended {late} ago.")
-            }
-            (_, Some(Kind::Await { signal, .. })) => {
-                format!("Overdue: its wait for the signal {signal} should have ended {late} ago.")
-            }
-            (_, None) => {
-                let age = span(self.now - self.moved_at);
-                format!("Overdue: accepted {age} ago and not begun.")
-            }
-            (_, Some(Kind::Activity { .. })) => {
-                let age = span(self.now - self.begun_at());
-                let timeout = span(timeout);
-                format!("Overdue: {what} began {age} ago; one attempt may take {timeout}.")
-            }
-        };
-        let code = "overdue".to_owned();
-        Some(Finding { code, stuck: true, since: next_at, sentence, unblocked_by: "operator" })
-    }
-
     fn retrying(&self) -> Option<Finding> {
         if self.standing.phase != Phase::Retrying {
             return None;
@@ -366,11 +309,16 @@ impl Seen<'_> {
         let message = problem.map_or("no answer", |problem| clause(&problem.message));
         let attempt = self.standing.attempt;
         let of = self.attempts_max().map_or_else(String::new, |max| format!(" of {max}"));
-        let next = match self.standing.next_at.map(|next| next - self.now) {
+        let next = match self.next_try().map(|next| next - self.now) {
             Some(wait) if wait.is_positive() => format!("in {}", span(wait)),
             _ => "now".to_owned(),
         };
         format!("{message}, attempt {attempt}{of}, next try {next}")
+    }
+
+    /// When this very step is tried again: another one that is open may come first.
+    fn next_try(&self) -> Option<OffsetDateTime> {
+        tries(self.state, self.standing.step)?.next_at
     }
 
     fn failing_since(&self) -> OffsetDateTime {

@@ -83,6 +83,11 @@ fn operate_problem(error: &OperateError) -> Problem {
         OperateError::Stale { now, seen } => Problem::new(&STALE)
             .detail(format!("It is at rev {now}, you looked at {seen}. Nothing was done."))
             .with("rev", *now),
+        OperateError::Misfit(why) => Problem::new(&INVALID_REQUEST).errors(wrong(
+            "/verdict/happened",
+            "wrong_type",
+            why.clone(),
+        )),
         OperateError::Filter(why) => Problem::new(&INVALID_QUERY).detail(why).errors(wrong(
             "?",
             "not_served_together",

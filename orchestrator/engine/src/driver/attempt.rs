@@ -58,11 +58,9 @@ impl Aim {
                 let output = output.filter(|_| hint);
                 Box::pin(undo(handler, input, output, attempt, timeout))
             }
-            (Direction::Forward, Some(batcher)) if !hint => Box::pin(async move {
-                let step = attempt.step;
-                Landed { step, end: End::Attempted(batcher.run(input, attempt).await) }
-            }),
-            (Direction::Forward, _) => Box::pin(run(handler, input, attempt, timeout, hint)),
+            (Direction::Forward, batcher) => {
+                Box::pin(run(handler, batcher, input, attempt, timeout, hint))
+            }
         }
     }
 
@@ -106,8 +104,12 @@ impl Driver {
         };
         let Kind::Activity { name, .. } = &at.kind else { return };
         let Some(Activity { handler, description, batcher }) = self.node.activity(name) else {
-            let message = format!("this node has no activity `{name}`");
-            return self.park(Some(step), "unknown_activity", message);
+            // Another node may have it, if it has the workflow.
+            if !self.is_foreign {
+                let message = format!("this node has no activity `{name}`");
+                self.park(Some(step), "unknown_activity", message);
+            }
+            return;
         };
         let attempt = Attempt {
             saga_id: self.id,
@@ -183,7 +185,7 @@ impl Driver {
     }
 
     /// Whether its outcome still matters.
-    fn is_open(&self, step: u32) -> bool {
+    pub(super) fn is_open(&self, step: u32) -> bool {
         self.state.turned.is_none()
             && self.state.step(step).is_some_and(|step| step.status == Status::Open)
     }
@@ -254,27 +256,39 @@ fn words_of(message: &str) -> String {
     message.split_whitespace().filter(|word| !varies(word)).collect::<Vec<_>>().join(" ")
 }
 
-/// One attempt: asks first whether an earlier one happened, if that may be, then does it.
+/// One attempt: asks first whether an earlier one happened, if that may be, then does it. A repeat may
+/// stand in line with others too: its key makes it as harmless there.
 async fn run(
     handler: Arc<dyn Handler>,
+    batcher: Option<Batcher>,
     input: Payload,
     attempt: Attempt,
     timeout: Duration,
     probe: bool,
 ) -> Landed {
-    let step = attempt.step;
-    let attempted = tokio::time::timeout(timeout, async {
-        if probe {
-            match handler.probe(&input, &attempt).await {
-                Ok(Probe::Happened(output)) => return Attempted::Answered(Ok(output)),
-                Ok(Probe::DidNotHappen | Probe::CanNotTell) => {}
-                Err(attempted) => return attempted,
-            }
-        }
-        handler.run(&input, &attempt).await
-    });
+    let (step, deadline) = (attempt.step, attempt.deadline);
     let late = |_| Attempted::Answered(Err(Failure::Unknown(timed_out(timeout))));
-    Landed { step, end: End::Attempted(attempted.await.unwrap_or_else(late)) }
+    if probe {
+        let asked = handler.probe(&input, &attempt);
+        let settled = match tokio::time::timeout_at(deadline, asked).await {
+            Ok(Ok(Probe::DidNotHappen | Probe::CanNotTell)) => None,
+            Ok(Ok(Probe::Happened(output))) => Some(Attempted::Answered(Ok(output))),
+            Ok(Err(attempted)) => Some(attempted),
+            Err(elapsed) => Some(late(elapsed)),
+        };
+        if let Some(attempted) = settled {
+            return Landed { step, end: End::Attempted(attempted) };
+        }
+    }
+    let attempted = match batcher {
+        // A batch has a time limit of its own.
+        Some(batcher) => batcher.run(input, attempt).await,
+        None => {
+            let running = handler.run(&input, &attempt);
+            tokio::time::timeout_at(deadline, running).await.unwrap_or_else(late)
+        }
+    };
+    Landed { step, end: End::Attempted(attempted) }
 }
 
 async fn undo(

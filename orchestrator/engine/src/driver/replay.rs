@@ -90,6 +90,7 @@ impl Driver {
             standing: None,
             marks: Marks::default(),
             program: None,
+            is_foreign: false,
             asked: 0,
             returned: None,
             flights: FuturesUnordered::new(),
@@ -112,8 +113,8 @@ impl Driver {
             Some(Ok(())) => None,
             Some(Err(error)) => Some(("misfit", format!("input: {error}"))),
             None => {
-                let message = format!("this node has no workflow `{}`", saga.workflow);
-                Some(("unknown_workflow", message))
+                self.is_foreign = true;
+                None
             }
         };
         let mut asks = Vec::new();
@@ -135,6 +136,9 @@ impl Driver {
         if self.state.held.is_some() {
             // Whatever parked it, its code is run again when somebody says so.
             self.program = None;
+            return;
+        }
+        if self.is_foreign {
             return;
         }
         // Only now: an unwinding needs no code.

@@ -41,6 +41,12 @@ select shard_id, message_id, saga_id, body::text from saga.inbox
  order by shard_id, message_id
  limit $4";
 
+/// What waits for one saga.
+pub(crate) const READ_OF: &str = "\
+select shard_id, message_id, saga_id, body::text from saga.inbox
+ where shard_id = $1 and saga_id = $2
+ order by message_id";
+
 /// A message as it is kept.
 #[derive(Debug, FromRow)]
 pub(crate) struct Kept {
@@ -92,6 +98,12 @@ impl Store {
         let query = sqlx::query(NOTIFY).bind(INBOX_CHANNEL).bind(shards.join(","));
         self.with(async |connection| query.execute(connection).await).await?;
         Ok(())
+    }
+
+    /// The messages that wait for one saga.
+    pub(crate) async fn messages_of(&self, saga: SagaId) -> Result<Vec<Kept>, StoreError> {
+        let query = sqlx::query_as(READ_OF).bind(saga.shard()).bind(saga);
+        self.with(async |connection| query.fetch_all(connection).await).await
     }
 
     /// A page of the messages of `shards`, after the one named by `after`.

@@ -13,20 +13,44 @@ use crate::journal::{Entry, decode};
 use crate::payload::Payload;
 use crate::store::Store;
 
+/// Which sagas this node can get on: all of its workflows; of others it can carry out an undo whose
+/// activity it has. The rest stays as it is for a node that has its code.
+macro_rules! ours {
+    ($workflows:literal, $activities:literal) => {
+        concat!(
+            "(workflow = any(",
+            $workflows,
+            "::text[]) or (direction = 'backward' and activity = any(",
+            $activities,
+            "::text[])))"
+        )
+    };
+}
+
 /// Open sagas of one shard that the engine must do something with, in the order of their time.
 /// Parked ones wait for a message and are not among them.
-pub(crate) const OPEN: &str = "\
+pub(crate) const OPEN: &str = concat!(
+    "\
 select saga_id, phase, next_at from saga.saga
  where shard_id = $1 and phase <> 'ended' and phase <> 'held' and (next_at, saga_id) > ($2, $3)
+   and ",
+    ours!("$5", "$6"),
+    "
  order by next_at, saga_id
- limit $4";
+ limit $4"
+);
 
 /// Open sagas whose time is long past although nobody works on them.
-pub(crate) const OVERDUE: &str = "\
+pub(crate) const OVERDUE: &str = concat!(
+    "\
 select saga_id from saga.saga
  where shard_id = any($1) and phase <> 'ended' and phase <> 'held' and next_at < $2
+   and ",
+    ours!("$4", "$5"),
+    "
  order by next_at
- limit $3";
+ limit $3"
+);
 
 pub(crate) const ROWS: &str = "\
 select saga_id, workflow, root, input, codec, created_at, phase, claims, claimed_rev
@@ -47,6 +71,13 @@ with fence as materialized (
 update saga.saga s set claims = c.claims, claimed_rev = c.rev
   from unnest($3::uuid[], $4::smallint[], $5::integer[]) c(saga_id, claims, rev)
  where s.shard_id = $1 and s.saga_id = c.saga_id and exists (select 1 from fence)";
+
+/// What a node has the code of, by name.
+#[derive(Debug)]
+pub(crate) struct Known {
+    pub(crate) workflows: Vec<&'static str>,
+    pub(crate) activities: Vec<&'static str>,
+}
 
 /// An open saga, as far as a takeover needs to know at first.
 #[derive(Debug, FromRow)]
@@ -100,8 +131,10 @@ impl Store {
         shard: ShardId,
         after: (OffsetDateTime, SagaId),
         limit: i64,
+        known: &Known,
     ) -> Result<Vec<Open>, StoreError> {
         let query = sqlx::query_as(OPEN).bind(shard).bind(after.0).bind(after.1).bind(limit);
+        let query = query.bind(&known.workflows).bind(&known.activities);
         self.with(async |connection| query.fetch_all(connection).await).await
     }
 
@@ -111,8 +144,10 @@ impl Store {
         shards: &[ShardId],
         before: OffsetDateTime,
         limit: i64,
+        known: &Known,
     ) -> Result<Vec<SagaId>, StoreError> {
         let query = sqlx::query_scalar(OVERDUE).bind(shards).bind(before).bind(limit);
+        let query = query.bind(&known.workflows).bind(&known.activities);
         self.with(async |connection| query.fetch_all(connection).await).await
     }
 

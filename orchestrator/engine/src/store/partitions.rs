@@ -13,6 +13,9 @@ const AHEAD: Duration = Duration::weeks(8);
 /// How far back the first ones reach, for sagas whose ids were made by a clock that is behind.
 const BEHIND: Duration = Duration::weeks(1);
 
+/// What is partitioned.
+const TABLES: [&str; 2] = ["saga", "entry"];
+
 /// SQLSTATE `duplicate_table`.
 const EXISTS: &str = "42P07";
 
@@ -24,6 +27,9 @@ insert into saga.shard (shard_id, fence)
 select id, gen_random_uuid()
   from saga.setting, generate_series(0, shards - 1) id
     on conflict do nothing";
+/// Which of these relations are there.
+pub(crate) const THERE: &str = "\
+select name from unnest($1::text[]) name where to_regclass(name) is not null";
 /// Once among all nodes and however often it is tried.
 pub(crate) const CLAIM_RUN: &str = "\
 insert into saga.schedule_run (schedule, scheduled_for, node_id) values ($1, $2, $3)
@@ -51,6 +57,17 @@ impl Store {
         Ok(self.with(async |connection| query.execute(connection).await).await?.rows_affected() > 0)
     }
 
+    /// For how many weeks from now on, without a gap, the partitions are there.
+    pub(crate) async fn weeks_ahead(&self, now: OffsetDateTime) -> Result<usize, StoreError> {
+        let weeks: Vec<_> = mondays(now, now + AHEAD).map(names_of).collect();
+        let all: Vec<&String> = weeks.iter().flatten().collect();
+        let query = sqlx::query_scalar(THERE).bind(all);
+        let there: Vec<String> =
+            self.with(async |connection| query.fetch_all(connection).await).await?;
+        let is_made = |names: &&[String; 2]| names.iter().all(|name| there.contains(name));
+        Ok(weeks.iter().take_while(is_made).count())
+    }
+
     /// Makes the partitions that are needed from now on.
     pub(crate) async fn make_partitions(&self, now: OffsetDateTime) -> Result<(), StoreError> {
         let mut connection = self.connection().await?;
@@ -73,14 +90,12 @@ async fn make_partitions(
     connection: &mut PgConnection,
     now: OffsetDateTime,
 ) -> Result<(), StoreError> {
-    let mut monday = monday_of(now - BEHIND);
-    while monday < now + AHEAD {
+    for monday in mondays(now - BEHIND, now + AHEAD) {
         let (from, to) = (SagaId::floor(monday), SagaId::floor(monday + Duration::weeks(1)));
-        let (year, week, _) = monday.to_iso_week_date();
-        for table in ["saga", "entry"] {
+        for (table, name) in TABLES.into_iter().zip(names_of(monday)) {
             // Rows are written once or twice and found by their keys: no need to look again soon.
             let make = format!(
-                "create table if not exists saga.{table}_{year}w{week:02} \
+                "create table if not exists {name} \
                  partition of saga.{table} for values from ('{from}') to ('{to}') \
                  with (autovacuum_vacuum_scale_factor = 0.1)"
             );
@@ -91,9 +106,20 @@ async fn make_partitions(
                 Err(error) => return Err(error.into()),
             }
         }
-        monday += Duration::weeks(1);
     }
     Ok(())
+}
+
+/// The beginnings of the weeks of which something lies between `from` and `to`.
+fn mondays(from: OffsetDateTime, to: OffsetDateTime) -> impl Iterator<Item = OffsetDateTime> {
+    let next = |monday: &OffsetDateTime| Some(*monday + Duration::weeks(1));
+    std::iter::successors(Some(monday_of(from)), next).take_while(move |monday| *monday < to)
+}
+
+/// The partitions of the week that begins at `monday`, one a table.
+fn names_of(monday: OffsetDateTime) -> [String; 2] {
+    let (year, week, _) = monday.to_iso_week_date();
+    TABLES.map(|table| format!("saga.{table}_{year}w{week:02}"))
 }
 
 fn monday_of(at: OffsetDateTime) -> OffsetDateTime {

@@ -23,7 +23,8 @@ macro_rules! columns {
         "s.saga_id, s.workflow, s.business_key, s.subject, s.direction, s.phase, s.ending, s.step,
        s.activity, s.attempt, s.first_failed_at, s.next_at, s.dependency, s.error_code,
        s.error_message, s.fingerprint, s.attention, s.rev, s.created_at, s.changed_at,
-       coalesce(n.lease_until > clock_timestamp(), false) as owner_alive, n.lease_until"
+       coalesce(n.lease_until > clock_timestamp(), false) as owner_alive, n.lease_until,
+       coalesce(s.workflow = any(n.workflows), false) as owner_offers"
     };
 }
 pub(super) use columns;
@@ -133,8 +134,11 @@ fn payload(id: SagaId, codec: i16, bytes: Vec<u8>) -> Result<Payload, StoreError
 
 impl FromRow<'_, PgRow> for Stored {
     fn from_row(row: &PgRow) -> Result<Self, sqlx::Error> {
-        let owner =
-            Owner { alive: row.try_get("owner_alive")?, silent_since: row.try_get("lease_until")? };
+        let owner = Owner {
+            alive: row.try_get("owner_alive")?,
+            offers: row.try_get("owner_offers")?,
+            silent_since: row.try_get("lease_until")?,
+        };
         Ok(Self { row: summary(row)?, owner, entries: entries(row)? })
     }
 }

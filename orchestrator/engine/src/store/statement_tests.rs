@@ -5,7 +5,7 @@ use sqlx::{Executor, SqlStr};
 use super::operator_tests::database::Database;
 use super::{inbox, lease, list, load, nodes, operate, partitions, query, record, start, verify};
 
-const STATEMENTS: [(&str, &str); 36] = [
+const STATEMENTS: [(&str, &str); 38] = [
     ("one saga", query::ONE_SAGA),
     ("open", list::OPEN),
     ("attention", list::ATTENTION),
@@ -31,6 +31,7 @@ const STATEMENTS: [(&str, &str); 36] = [
     ("claimed", load::CLAIMED),
     ("leave message", inbox::LEAVE),
     ("read messages", inbox::READ),
+    ("messages of one", inbox::READ_OF),
     ("notify", inbox::NOTIFY),
     ("renew", lease::RENEW),
     ("shards", lease::SHARDS),
@@ -39,6 +40,7 @@ const STATEMENTS: [(&str, &str); 36] = [
     ("release", lease::RELEASE),
     ("leave", lease::LEAVE),
     ("shard count", partitions::SHARD_COUNT),
+    ("partitions there", partitions::THERE),
     ("set shards", partitions::SET_SHARDS),
     ("make shards", partitions::MAKE_SHARDS),
     ("claim run", partitions::CLAIM_RUN),

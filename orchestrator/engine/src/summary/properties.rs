@@ -115,7 +115,7 @@ proptest! {
     ) {
         let (state, entries) = journal_of(events);
         let handlers = handlers();
-        let owner = Owner { alive, silent_since: None };
+        let owner = Owner { alive, offers: alive, silent_since: None };
         let look = Look { handlers: &handlers, owner, now: at(seconds) };
         let view = SagaView::of(row(), Payload::null(), &entries, look);
         prop_assert_eq!(view.why.is_none(), state.ending.is_some());

@@ -74,6 +74,27 @@ fn of_two_steps_at_once_the_failing_one_is_told() {
 }
 
 #[test]
+fn of_two_steps_at_once_the_first_that_is_due_says_when() {
+    let reserve = intent(2, "reserve-inventory", "2 of sku_77");
+    let both = [charging(), reserve];
+    let entries: &[(f64, &[Fact])] = &[
+        (0.0, &both),
+        (1.0, &[refused(2, 1, Some(4.0))]),
+        // Told, because it needs a person; the other one is due long before.
+        (950.0, &[failed(1, 1, "no answer", Some(2_000.0))]),
+        (951.0, &[refused(2, 2, Some(1_900.0)), failed(1, 2, "no answer", Some(3_000.0))]),
+    ];
+    let standing = stands(entries, 1_890.0);
+    assert_eq!((standing.step, standing.attention.as_deref()), (1, Some("unknown_effect")));
+    assert_eq!(standing.next_at, Some(at(1_900.0)));
+
+    // One that is under way comes before one that waits for longer.
+    let entries: &[(f64, &[Fact])] = &[(0.0, &both), (1.0, &[refused(2, 1, Some(400.0))])];
+    let standing = stands(entries, 1.0);
+    assert_eq!((standing.phase, standing.next_at), (Phase::Retrying, Some(at(31.0))));
+}
+
+#[test]
 fn a_held_saga_stands_since_it_was_held() {
     let entries: &[(f64, &[Fact])] =
         &[(0.0, &[charging()]), (5.0, &[held(Some(1), "panicked", "oops")])];

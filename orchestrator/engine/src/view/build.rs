@@ -54,6 +54,7 @@ pub(crate) fn present(
     let why = why(&Seen {
         state: &story.state,
         standing: &standing,
+        workflow: &row.workflow,
         handlers: look.handlers,
         effects: &effects,
         owner: look.owner,

@@ -8,7 +8,7 @@ use crate::journal::Fact;
 use crate::why::Owner;
 
 fn view_of(entries: &[(f64, &[Fact])], seconds: f64) -> SagaView {
-    let owner = Owner { alive: true, silent_since: None };
+    let owner = Owner { alive: true, offers: true, silent_since: None };
     let handlers = handlers();
     let look = Look { handlers: &handlers, owner, now: at(seconds) };
     SagaView::of(row(), Payload::null(), &journal(entries), look)
@@ -154,4 +154,29 @@ fn a_step_that_is_opened_again_is_not_closed() {
     ];
     let view = view_of(entries, 3.0);
     assert_eq!((view.steps[0].state, view.steps[0].closed_at), (StepState::Running, None));
+}
+
+#[test]
+fn a_saga_whose_owner_lacks_its_workflow_says_so_and_is_stuck_once_it_is_overdue() {
+    let handlers = handlers();
+    let look = |entries: &[(f64, &[Fact])], offers, seconds| {
+        let owner = Owner { alive: true, offers, silent_since: None };
+        let look = Look { handlers: &handlers, owner, now: at(seconds) };
+        SagaView::of(row(), Payload::null(), &journal(entries), look).why.unwrap()
+    };
+    let charging: &[(f64, &[Fact])] = &[(0.0, &[charging()])];
+    let why = look(charging, false, 7.0);
+    assert_eq!((&*why.code, why.stuck, why.unblocked_by), ("no_workflow", false, "deploy"));
+    assert_eq!(
+        why.sentence,
+        "No node that owns it has the workflow place-order: left open for 7 s, it goes on when one that has it takes over."
+    );
+    assert_eq!(look(charging, true, 7.0).code, "running");
+    let late = look(charging, false, 700.0);
+    assert_eq!((&*late.code, late.stuck), ("no_workflow", true));
+    // What waits waits without its code.
+    let sleep = Fact::Sleep { step: 1, until: at(60.0) };
+    let waiting: &[(f64, &[Fact])] = &[(0.0, &[sleep])];
+    assert_eq!(look(waiting, false, 30.0).code, "waiting");
+    assert_eq!(look(waiting, false, 91.0).code, "no_workflow");
 }

@@ -8,7 +8,7 @@ use crate::view::fixture::{
     at, done, failed, handlers, held, intent, journal, refused, row, turned_back, undo_failed,
 };
 
-const ALIVE: Owner = Owner { alive: true, silent_since: None };
+const ALIVE: Owner = Owner { alive: true, offers: true, silent_since: None };
 
 /// The why of a saga with this journal, so many seconds after noon.
 fn why_of(entries: &[(f64, &[Fact])], owner: Owner, seconds: f64) -> Option<Why> {
@@ -386,7 +386,7 @@ fn a_paused_saga_says_who_and_why() {
 
 #[test]
 fn a_shard_without_an_owner_goes_before_all_but_what_needs_a_person() {
-    let gone = Owner { alive: false, silent_since: Some(at(20.0)) };
+    let gone = Owner { alive: false, offers: true, silent_since: Some(at(20.0)) };
     let retrying: &[(f64, &[Fact])] =
         &[(0.0, &[charging()]), (1.0, &[failed(1, 1, "503", Some(30.0))])];
     let why = why_of(retrying, gone, 51.0).unwrap();
@@ -397,7 +397,7 @@ fn a_shard_without_an_owner_goes_before_all_but_what_needs_a_person() {
     assert_eq!((&*why.code, why.stuck, why.since), ("no_owner", true, at(20.0)));
     assert_eq!(why.unblocked_by, "deploy");
 
-    let never = Owner { alive: false, silent_since: None };
+    let never = Owner { alive: false, offers: true, silent_since: None };
     let why = why_of(&[], never, 1.0).unwrap();
     assert_eq!(why.sentence, "Nobody owns its shard; it goes on when a node takes it over.");
 

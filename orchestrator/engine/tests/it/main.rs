@@ -5,8 +5,10 @@ mod harness;
 mod script;
 mod stock;
 
+mod batches;
 mod cancels;
 mod crash_points;
+mod examines;
 mod joins;
 mod owns_shards;
 mod parks;

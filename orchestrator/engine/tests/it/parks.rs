@@ -69,6 +69,24 @@ impl Workflow for Changed {
     }
 }
 
+/// a, a signal, then b.
+struct Tomorrow;
+
+impl Workflow for Tomorrow {
+    const NAME: &'static str = "tomorrow";
+    type Services = Script;
+    type Input = ();
+    type Output = ();
+    type Activities = (Do,);
+
+    async fn run(saga: &mut Saga<Self>, (): ()) -> Result<(), Abort> {
+        saga.step(does("a")).await?;
+        saga.signal::<()>("go", Duration::from_secs(600)).await?;
+        saga.step(does("b")).await?;
+        Ok(())
+    }
+}
+
 fn registry(script: &Arc<Script>) -> Registry {
     let registry = Registry::new().workflow::<Plain>(script);
     registry.workflow::<Clumsy>(script).workflow::<Changed>(script)
@@ -240,4 +258,62 @@ async fn a_diverged_saga_whose_open_step_is_resolved_is_not_forgotten() {
     ends(&second.client(), id, Ending::Completed).await;
     assert_eq!(script.log(), ["do opened", "do b"]);
     second.shutdown().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_node_without_a_workflow_leaves_its_sagas_open_for_one_that_has_it() {
+    let script = Script::new();
+    let url = database().await;
+    let tomorrow = || Registry::new().workflow::<Tomorrow>(&script);
+    let first = engine(&url, tomorrow()).await;
+    let mut ids = Vec::new();
+    for _ in 0..2 {
+        let id = first.client().start(start("tomorrow", &())).await.unwrap().id;
+        until(&first.client(), id, |view| view.summary.phase == Phase::Waiting).await;
+        ids.push(id);
+    }
+    first.shutdown().await;
+
+    // In the middle of a rolling deploy.
+    let old = engine(&url, Registry::new().workflow::<Plain>(&script)).await;
+    signal(&old.client(), ids[0], "go", Payload::encode(&()).unwrap()).await;
+    let view = until(&old.client(), ids[0], |view| view.summary.phase != Phase::Waiting).await;
+    assert_eq!((view.summary.phase, view.summary.attention), (Phase::Running, None));
+    let why = view.why.unwrap();
+    assert_eq!((&*why.code, why.unblocked_by), ("no_workflow", "deploy"));
+    assert!(why.sentence.starts_with("No node that owns it has the workflow tomorrow"));
+    // An unwinding needs no code.
+    assert_eq!(act(&old, ids[1], Action::Cancel).await.told, Told::Taken);
+    ends(&old.client(), ids[1], Ending::Cancelled).await;
+    old.shutdown().await;
+
+    let new = engine(&url, tomorrow()).await;
+    ends(&new.client(), ids[0], Ending::Completed).await;
+    assert_eq!(script.log(), ["do a", "do a", "undo a done", "do b"]);
+    new.shutdown().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_undo_that_a_node_without_the_workflow_does_not_have_is_left_for_another() {
+    let script = Script::new();
+    let url = database().await;
+    let first = engine(&url, Registry::new().workflow::<Tomorrow>(&script)).await;
+    script.on("undo a", [Answer::Stuck]);
+    let id = first.client().start(start("tomorrow", &())).await.unwrap().id;
+    until(&first.client(), id, |view| view.summary.phase == Phase::Waiting).await;
+    act(&first, id, Action::Cancel).await;
+    held(&first.client(), id).await;
+    first.shutdown().await;
+
+    let old = engine(&url, Registry::new().workflow::<Gutted>(&script)).await;
+    let acted = act(&old, id, Action::Retry).await;
+    assert_eq!(acted.told, Told::Taken);
+    assert_ne!(acted.view.summary.phase, Phase::Held);
+    // Nothing more came of it.
+    assert_eq!(act(&old, id, Action::Retry).await.view.summary.rev, acted.view.summary.rev + 1);
+    old.shutdown().await;
+
+    let new = engine(&url, Registry::new().workflow::<Tomorrow>(&script)).await;
+    ends(&new.client(), id, Ending::Cancelled).await;
+    new.shutdown().await;
 }

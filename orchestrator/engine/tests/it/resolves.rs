@@ -7,7 +7,7 @@ use engine::client::Told;
 use engine::event::Verdict;
 use engine::journal::Ending;
 use engine::operator::{Action, OperateError, Who};
-use engine::{Abort, Engine, Registry, Saga, SagaId, Workflow};
+use engine::{Abort, Engine, Operator, Registry, Saga, SagaId, Workflow};
 
 use crate::harness::{database, ends, engine, start};
 use crate::script::{Answer, Do, Script, act, does, held};
@@ -30,10 +30,18 @@ impl Workflow for Errand {
 }
 
 async fn parked(script: &Arc<Script>) -> (Engine, SagaId) {
-    let engine = engine(&database().await, Registry::new().workflow::<Errand>(script)).await;
+    parked_on(&database().await, script).await
+}
+
+async fn parked_on(url: &str, script: &Arc<Script>) -> (Engine, SagaId) {
+    let engine = engine(url, Registry::new().workflow::<Errand>(script)).await;
     let id = engine.client().start(start("errand", &())).await.unwrap().id;
     held(&engine.client(), id).await;
     (engine, id)
+}
+
+fn who(reason: &str) -> Who {
+    Who { actor: "operator:test".into(), reason: reason.into(), request_id: None }
 }
 
 fn resolve(step: u32, verdict: Verdict) -> Action {
@@ -54,13 +62,26 @@ async fn a_step_that_happened_by_the_word_of_an_operator_is_done_with_that_outpu
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_output_that_does_not_fit_parks_the_saga_with_its_code() {
+async fn an_output_that_does_not_fit_its_activity_is_refused_and_parks_nothing() {
     let script = Script::new();
     script.on("do b", [Answer::Panic]);
-    let (engine, id) = parked(&script).await;
-    act(&engine, id, resolve(3, Verdict::Happened(serde_json::json!({ "b": 1 })))).await;
+    let url = database().await;
+    let (engine, id) = parked_on(&url, &script).await;
+    let rev = held(&engine.client(), id).await.summary.rev;
+    let misfit = || resolve(3, Verdict::Happened(serde_json::json!({ "b": 1 })));
+    let error = engine.operator().act(id, misfit(), who("a test"), None).await.unwrap_err();
+    let text = error.to_string();
+    assert!(text.contains("is no output of do") && text.contains("expected a string"), "{text}");
+    // Who does not know the activity is told by the owner, who does.
+    let stranger = Operator::connect(&url).await.unwrap();
+    let told = stranger.act(id, misfit(), who("a test"), None).await.unwrap().told;
+    assert_eq!(told, Told::Refused("output_misfit".into()));
+
     let view = held(&engine.client(), id).await;
-    assert_eq!(view.summary.error.unwrap().code, "misfit");
+    assert_eq!(view.summary.error.unwrap().code, "panicked", "as it was");
+    assert_eq!(view.summary.rev, rev + 1, "nothing but the refusal");
+    act(&engine, id, resolve(3, Verdict::Happened("B".into()))).await;
+    ends(&engine.client(), id, Ending::Completed).await;
     engine.shutdown().await;
 }
 
@@ -116,11 +137,6 @@ async fn a_verdict_that_does_not_fit_is_refused_and_changes_nothing() {
     }
     held(&engine.client(), id).await;
     let operator = engine.operator();
-    let who = |reason: &str| Who {
-        actor: "operator:test".into(),
-        reason: reason.into(),
-        request_id: None,
-    };
     let nothing = operator.act(id, Action::Retry, who(" "), None).await;
     assert!(matches!(nothing, Err(OperateError::ReasonMissing)));
     let stale = operator.act(id, Action::Retry, who("an old page"), Some(1)).await;

@@ -164,3 +164,26 @@ async fn a_signal_wakes_a_saga_that_rests_in_the_database() {
     assert_eq!(view.result.unwrap().json(), "[9]");
     engine.shutdown().await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_signal_that_came_in_time_wins_over_the_end_of_the_wait_at_a_takeover() {
+    let script = Script::new();
+    let registry = || Registry::new().workflow::<Listen>(&script);
+    let url = database().await;
+    let first = engine(&url, registry()).await;
+    let client = first.client();
+    let id = client.start(start("listen", &(1, 2_000))).await.unwrap().id;
+    let view = until(&client, id, |view| view.summary.phase == Phase::Waiting).await;
+    first.shutdown().await;
+    // Nobody owns it when the signal comes, and the next owner comes too late for the wait.
+    signal(&client, id, "word", Payload::encode(&7).unwrap()).await;
+    let end = view.summary.next_at.unwrap();
+    while time::OffsetDateTime::now_utc() <= end {
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+
+    let second = engine(&url, registry()).await;
+    let view = ends(&second.client(), id, Ending::Completed).await;
+    assert_eq!(view.result.unwrap().json(), "[7]");
+    second.shutdown().await;
+}

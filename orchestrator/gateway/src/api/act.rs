@@ -205,6 +205,7 @@ mod tests {
             "payload_too_large",
             "no_such_step",
             "not_an_activity",
+            "output_misfit",
             "step_is_not_open",
             "step_is_not_being_undone",
         ];

@@ -185,6 +185,10 @@ codes! {
         "This step is not being undone",
         "Only a step that is being undone can be said to be compensated.",
         "`amends get` shows what became of each step.";
+    OUTPUT_MISFIT = 409 "output_misfit", Retry::NO,
+        "The output does not fit",
+        "The step's activity gives something of another shape.",
+        "`amends get` shows what other steps of the activity gave; send the same shape.";
     PAYLOAD_TOO_LARGE = 409 "payload_too_large", Retry::NO,
         "The output is too large",
         "A step's output may have 256 KiB.",

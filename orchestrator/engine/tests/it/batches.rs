@@ -1,0 +1,87 @@
+//! Calls of one activity from many sagas share a batch, repeats after a takeover too.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use engine::journal::Ending;
+use engine::{
+    Abort, Activity, Attempt, Call, Failure, ForwardOnly, Payload, Registry, Saga, Workflow,
+};
+use serde::{Deserialize, Serialize};
+use tokio::sync::Semaphore;
+
+use crate::harness::{database, ends, engine, start};
+
+/// Counts how its calls came.
+struct Desk {
+    open: Semaphore,
+    alone: AtomicUsize,
+    together: AtomicUsize,
+}
+
+impl Desk {
+    fn new(open: usize) -> Arc<Self> {
+        let (alone, together) = (AtomicUsize::new(0), AtomicUsize::new(0));
+        Arc::new(Self { open: Semaphore::new(open), alone, together })
+    }
+}
+
+#[derive(Serialize, Deserialize)]
+struct Stamp(u32);
+
+impl Activity for Stamp {
+    const NAME: &'static str = "stamp";
+    const DEPENDENCY: &'static str = "desk";
+    const BATCH_MAX: usize = 8;
+    type Services = Desk;
+    type Output = u32;
+    type Class = ForwardOnly;
+
+    async fn run(&self, desk: &Desk, _: &Attempt) -> Result<u32, Failure> {
+        desk.alone.fetch_add(1, Ordering::SeqCst);
+        Ok(self.0)
+    }
+
+    async fn run_batch(desk: &Desk, calls: &[Call<Self>]) -> Vec<Result<u32, Failure>> {
+        let _ = desk.open.acquire().await;
+        desk.together.fetch_add(calls.len(), Ordering::SeqCst);
+        calls.iter().map(|call| Ok(call.activity.0)).collect()
+    }
+}
+
+struct Letter;
+
+impl Workflow for Letter {
+    const NAME: &'static str = "letter";
+    type Services = Desk;
+    type Input = u32;
+    type Output = u32;
+    type Activities = (Stamp,);
+
+    async fn run(saga: &mut Saga<Self>, number: u32) -> Result<u32, Abort> {
+        Ok(saga.pivot().step(Stamp(number)).await)
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_dead_node_may_have_done_is_repeated_in_batches() {
+    let url = database().await;
+    let closed = Desk::new(0);
+    let first = engine(&url, Registry::new().workflow::<Letter>(&closed)).await;
+    let mut ids = Vec::new();
+    for number in 0..20 {
+        ids.push(first.client().start(start("letter", &number)).await.unwrap().id);
+    }
+    // Every attempt is in the journal, and nobody knows how far it got.
+    first.crash();
+
+    let open = Desk::new(1);
+    let second = engine(&url, Registry::new().workflow::<Letter>(&open)).await;
+    for (number, id) in ids.into_iter().enumerate() {
+        let view = ends(&second.client(), id, Ending::Completed).await;
+        assert_eq!(view.result.as_ref().map(Payload::json), Some(&*number.to_string()));
+    }
+    assert_eq!(open.alone.load(Ordering::SeqCst), 0, "each by itself");
+    assert_eq!(open.together.load(Ordering::SeqCst), 20);
+    second.shutdown().await;
+}
