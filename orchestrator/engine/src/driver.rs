@@ -226,7 +226,9 @@ impl Driver {
         for kept in self.node.store.messages_of(self.id).await? {
             if let Some(message) = kept.message() {
                 // It is in memory, so what is new goes to its mailbox.
-                let _ = self.shard.deliver(self.id, kept.message_id, message);
+                if let Some((id, _)) = self.shard.deliver(self.id, kept.message_id, message) {
+                    self.shard.undelivered(id);
+                }
             }
         }
         self.read_messages();

@@ -167,6 +167,15 @@ pub enum Message {
     },
 }
 
+impl Message {
+    /// As it is kept.
+    pub(crate) fn json(&self) -> String {
+        // Made of text and JSON: writing it to memory can not fail.
+        serde_json::to_string(self)
+            .unwrap_or_else(|error| unreachable!("messages are JSON: {error}"))
+    }
+}
+
 /// What became of a step, by the word of an operator.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize)]
 #[serde(rename_all = "snake_case")]

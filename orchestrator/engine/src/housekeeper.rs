@@ -13,13 +13,14 @@ use crate::clock;
 use crate::error::StoreError;
 use crate::id::{SagaId, ShardId};
 use crate::node::{Node, Wanted};
+use crate::store::load::Open;
 
 /// How often this node looks for open sagas of its own that nobody works on.
 const SWEEP_EVERY: Duration = Duration::from_secs(10);
 /// How long past its time a saga must be before the sweep takes it up.
 const SWEEP_AFTER: time::Duration = time::Duration::seconds(5);
-/// How many it takes up at once.
-const SWEEP_MAX: i64 = 500;
+/// How many it looks at in one go.
+const SWEEP_PAGE: i64 = 500;
 /// At the fifth minute of each hour. An in-process ticker, in UTC; once-ness comes from the
 /// database.
 const PARTITIONS_AT: &str = "0 5 * * * *";
@@ -38,24 +39,33 @@ pub(crate) async fn sweep(node: Arc<Node>, stopped: CancellationToken) {
 }
 
 /// Takes up the open sagas of this node whose time is past and that are not in memory: ones whose
-/// load failed, say. Those that are in memory stay untouched.
-pub(crate) async fn sweep_once(node: &Arc<Node>) -> Result<(), StoreError> {
+/// load failed, say. Those that are in memory stay untouched, and keep no other from its turn.
+async fn sweep_once(node: &Arc<Node>) -> Result<(), StoreError> {
     let shards: Vec<ShardId> = node.owned().iter().map(|shard| shard.id).collect();
     if shards.is_empty() {
         return Ok(());
     }
-    let overdue =
-        node.store.overdue(&shards, clock::now() - SWEEP_AFTER, SWEEP_MAX, &node.known).await?;
-    let mut by_shard: HashMap<ShardId, Vec<Wanted>> = HashMap::new();
-    for id in overdue {
-        by_shard.entry(SagaId::shard(id)).or_default().push((id, None));
-    }
-    for (shard, sagas) in by_shard {
-        if let Some(shard) = node.shard(shard) {
-            node.bring(&shard, sagas, false);
+    let before = clock::now() - SWEEP_AFTER;
+    let mut after = (OffsetDateTime::UNIX_EPOCH, SagaId::floor(OffsetDateTime::UNIX_EPOCH));
+    loop {
+        let page = node.store.overdue(&shards, before, after, SWEEP_PAGE, &node.known).await?;
+        let Some(last) = page.last() else { return Ok(()) };
+        after = (last.next_at, last.saga_id);
+        let is_last = page.len() < SWEEP_PAGE as usize;
+        let mut fallen: HashMap<ShardId, Vec<Wanted>> = HashMap::new();
+        for Open { saga_id, .. } in page {
+            fallen.entry(saga_id.shard()).or_default().push((saga_id, None));
+        }
+        for (shard, mut sagas) in fallen {
+            if let Some(shard) = node.shard(shard) {
+                sagas.retain(|(id, _)| !shard.is_active(*id));
+                node.bring(&shard, sagas, false);
+            }
+        }
+        if is_last {
+            return Ok(());
         }
     }
-    Ok(())
 }
 
 /// Starts the ticker of the schedules.

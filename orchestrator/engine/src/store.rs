@@ -19,6 +19,7 @@ pub(crate) mod partitions;
 pub(crate) mod query;
 pub(crate) mod record;
 pub(crate) mod start;
+mod text;
 mod verify;
 
 #[cfg(test)]

@@ -3,7 +3,6 @@
 use std::collections::HashMap;
 
 use sqlx::FromRow;
-use sqlx::types::Json;
 use time::OffsetDateTime;
 use uuid::Uuid;
 
@@ -24,8 +23,8 @@ pub(crate) const NOTIFY: &str = "select pg_notify($1, $2)";
 /// come back has no saga. The same message twice is one message, as long as it is not taken.
 pub(crate) const LEAVE: &str = "\
 with sent as (
-    select m.shard_id, m.message_id, m.saga_id, m.body, s.phase <> 'ended' as is_open
-      from unnest($1::smallint[], $2::uuid[], $3::uuid[], $4::jsonb[])
+    select m.shard_id, m.message_id, m.saga_id, m.body::json as body, s.phase <> 'ended' as is_open
+      from unnest($1::smallint[], $2::uuid[], $3::uuid[], $4::text[])
            m(shard_id, message_id, saga_id, body)
       join saga.saga s on s.shard_id = m.shard_id and s.saga_id = m.saga_id
 ), left_behind as (
@@ -79,7 +78,7 @@ impl Store {
         let shards: Vec<ShardId> = messages.iter().map(|(saga, ..)| saga.shard()).collect();
         let ids: Vec<Uuid> = messages.iter().map(|(_, id, _)| *id).collect();
         let sagas: Vec<SagaId> = messages.iter().map(|(saga, ..)| *saga).collect();
-        let bodies: Vec<Json<&Message>> = messages.iter().map(|(.., body)| Json(body)).collect();
+        let bodies: Vec<String> = messages.iter().map(|(.., body)| body.json()).collect();
         let query = sqlx::query_as(LEAVE).bind(shards).bind(&ids).bind(sagas).bind(bodies).bind(at);
         let sent: Vec<(Uuid, bool)> =
             self.with(async |connection| query.fetch_all(connection).await).await?;

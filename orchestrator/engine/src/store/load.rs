@@ -43,12 +43,13 @@ select saga_id, phase, next_at from saga.saga
 /// Open sagas whose time is long past although nobody works on them.
 pub(crate) const OVERDUE: &str = concat!(
     "\
-select saga_id from saga.saga
+select saga_id, phase, next_at from saga.saga
  where shard_id = any($1) and phase <> 'ended' and phase <> 'held' and next_at < $2
+   and (next_at, saga_id) > ($6, $7)
    and ",
     ours!("$4", "$5"),
     "
- order by next_at
+ order by next_at, saga_id
  limit $3"
 );
 
@@ -138,16 +139,19 @@ impl Store {
         self.with(async |connection| query.fetch_all(connection).await).await
     }
 
-    /// Open sagas of `shards` whose time came before `before`.
+    /// A page of the open sagas of `shards` whose time came before `before`, after the one named by
+    /// `after`.
     pub(crate) async fn overdue(
         &self,
         shards: &[ShardId],
         before: OffsetDateTime,
+        after: (OffsetDateTime, SagaId),
         limit: i64,
         known: &Known,
-    ) -> Result<Vec<SagaId>, StoreError> {
-        let query = sqlx::query_scalar(OVERDUE).bind(shards).bind(before).bind(limit);
+    ) -> Result<Vec<Open>, StoreError> {
+        let query = sqlx::query_as(OVERDUE).bind(shards).bind(before).bind(limit);
         let query = query.bind(&known.workflows).bind(&known.activities);
+        let query = query.bind(after.0).bind(after.1);
         self.with(async |connection| query.fetch_all(connection).await).await
     }
 

@@ -17,6 +17,7 @@ use crate::journal::Fact;
 use crate::operator::{AuditRow, Who};
 use crate::store::Store;
 use crate::store::query::unreadable;
+use crate::store::text::{storable, storable_json};
 
 /// Nothing is written unless the saga is where the operator saw it (`$3`).
 pub(super) const SEND: &str = "
@@ -30,7 +31,7 @@ with target as materialized (
   select * from target where $3::integer is null or rev = $3
 ), message as (
   insert into saga.inbox (shard_id, message_id, saga_id, at, body)
-  select shard_id, $4, saga_id, $5, $6 from allowed
+  select shard_id, $4, saga_id, $5, $6::text::json from allowed
 ), audit as (
   insert into saga.audit (audit_id, at, actor, action, shard_id, saga_id, reason, request_id, detail)
   select $7, $5, $8, $9, shard_id, saga_id, $10, $11,
@@ -87,13 +88,13 @@ impl Store {
             .bind(sending.if_rev)
             .bind(sending.message_id)
             .bind(sending.at)
-            .bind(Json(sending.message))
+            .bind(sending.message.json())
             .bind(sending.audit_id)
-            .bind(&sending.who.actor)
+            .bind(storable(&sending.who.actor))
             .bind(sending.action)
-            .bind(&sending.who.reason)
-            .bind(&sending.who.request_id)
-            .bind(Json(&sending.detail));
+            .bind(storable(&sending.who.reason))
+            .bind(sending.who.request_id.as_deref().map(storable))
+            .bind(Json(storable_json(sending.detail.clone())));
         let row: Option<(i32, bool)> =
             self.with(async |connection| query.fetch_optional(connection).await).await?;
         match row {

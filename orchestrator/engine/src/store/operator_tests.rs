@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use sqlx::SqlSafeStr;
 
-use super::{Store, list, operate, query, verify};
+use super::{Store, list, load, operate, query, verify};
 use crate::client::Told;
 use crate::event::Verdict;
 use crate::id::SagaId;
@@ -70,6 +70,16 @@ async fn hot_statements_use_their_index_however_long_the_history_is() {
         ),
         (list::HISTORY, format!("({all}, null, null, null, false, 51)"), "_pkey"),
         (verify::SAGAS_AFTER, format!("(1, {all}, 500)"), "_pkey"),
+        (
+            load::OPEN,
+            format!("(1, '-infinity', '{one}', 500, '{{place-order}}', '{{}}')"),
+            "_shard_id_next_at_",
+        ),
+        (
+            load::OVERDUE,
+            format!("('{{1, 2}}', now(), 500, '{{place-order}}', '{{}}', '-infinity', '{one}')"),
+            "_shard_id_next_at_",
+        ),
         (verify::OPEN_COUNT, String::new(), "_shard_id_next_at_"),
         (operate::AUDIT_OF_SAGA, format!("('{one}')"), "audit_saga"),
         (operate::IS_WAITING, format!("(1, '{one}')"), "inbox_pkey"),

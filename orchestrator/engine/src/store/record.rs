@@ -1,5 +1,7 @@
 //! Writes what many sagas have to write, in one statement and one commit, under the fence.
 
+use std::borrow::Cow;
+
 use sqlx::postgres::PgConnection;
 use sqlx::{AssertSqlSafe, Row};
 use time::OffsetDateTime;
@@ -8,6 +10,7 @@ use uuid::Uuid;
 use crate::boundary::Marks;
 use crate::error::StoreError;
 use crate::id::{SagaId, ShardId};
+use crate::store::text::storable;
 use crate::summary::Standing;
 use crate::view::Phase;
 
@@ -81,13 +84,14 @@ macro_rules! columns {
     };
 }
 
+type Text<'a> = Option<Cow<'a, str>>;
 type Query<'q> = sqlx::query::Query<'q, sqlx::Postgres, sqlx::postgres::PgArguments>;
 
 columns!(Starts<'a> {
     shard: ShardId, saga: SagaId, key: Option<&'a [u8]>, fingerprint: Option<&'a [u8]>,
-    created_at: OffsetDateTime, workflow: &'a str, root: Uuid, business_key: Option<&'a str>,
-    subject: Option<&'a str>, input: &'a [u8], phase: &'static str, ending: Option<&'static str>,
-    step: i32, activity: Option<&'a str>, next_at: Option<OffsetDateTime>, rev: i32,
+    created_at: OffsetDateTime, workflow: &'a str, root: Uuid, business_key: Text<'a>,
+    subject: Text<'a>, input: &'a [u8], phase: &'static str, ending: Option<&'static str>,
+    step: i32, activity: Text<'a>, next_at: Option<OffsetDateTime>, rev: i32,
 });
 
 columns!(Entries<'a> {
@@ -97,10 +101,10 @@ columns!(Entries<'a> {
 
 columns!(Rows<'a> {
     shard: ShardId, saga: SagaId, direction: &'static str, phase: &'static str,
-    ending: Option<&'static str>, step: i32, activity: Option<&'a str>, attempt: i32,
+    ending: Option<&'static str>, step: i32, activity: Text<'a>, attempt: i32,
     first_failed_at: Option<OffsetDateTime>, next_at: Option<OffsetDateTime>,
-    dependency: Option<&'a str>, error_code: Option<&'a str>, error_message: Option<&'a str>,
-    fingerprint: Option<&'a str>, attention: Option<&'a str>, rev: i32, changed_at: OffsetDateTime,
+    dependency: Text<'a>, error_code: Text<'a>, error_message: Text<'a>,
+    fingerprint: Option<&'a str>, attention: Text<'a>, rev: i32, changed_at: OffsetDateTime,
 });
 
 pub(crate) const OWN_KEYS: &str = "\
@@ -203,13 +207,13 @@ impl<'a> Starts<'a> {
         self.created_at.push(start.created_at);
         self.workflow.push(start.workflow);
         self.root.push(start.root);
-        self.business_key.push(start.business_key.as_deref());
-        self.subject.push(start.subject.as_deref());
+        self.business_key.push(start.business_key.as_deref().map(storable));
+        self.subject.push(start.subject.as_deref().map(storable));
         self.input.push(&start.input);
         self.phase.push(standing.phase.name());
         self.ending.push(standing.ending.map(|ending| ending.name()));
         self.step.push(standing.step as i32);
-        self.activity.push(standing.activity.as_deref());
+        self.activity.push(standing.activity.as_deref().map(storable));
         self.next_at.push(standing.next_at);
         self.rev.push(rev);
     }
@@ -236,15 +240,15 @@ impl<'a> Rows<'a> {
         self.phase.push(standing.phase.name());
         self.ending.push(standing.ending.map(|ending| ending.name()));
         self.step.push(standing.step as i32);
-        self.activity.push(standing.activity.as_deref());
+        self.activity.push(standing.activity.as_deref().map(storable));
         self.attempt.push(standing.attempt as i32);
         self.first_failed_at.push(standing.first_failed_at);
         self.next_at.push(standing.next_at);
-        self.dependency.push(standing.dependency.as_deref());
-        self.error_code.push(problem.map(|problem| &*problem.code));
-        self.error_message.push(problem.map(|problem| &*problem.message));
+        self.dependency.push(standing.dependency.as_deref().map(storable));
+        self.error_code.push(problem.map(|problem| storable(&problem.code)));
+        self.error_message.push(problem.map(|problem| storable(&problem.message)));
         self.fingerprint.push(problem.map(|problem| &*problem.fingerprint));
-        self.attention.push(standing.attention.as_deref());
+        self.attention.push(standing.attention.as_deref().map(storable));
         self.rev.push(rev);
         self.changed_at.push(at);
     }

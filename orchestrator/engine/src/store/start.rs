@@ -9,6 +9,7 @@ use crate::event::Message;
 use crate::id::{SagaId, ShardId};
 use crate::store::Store;
 use crate::store::record::NewSaga;
+use crate::store::text::storable;
 use crate::summary::Standing;
 
 /// The row is written by the node that accepts the start; from then on by the shard's owner alone,
@@ -57,8 +58,8 @@ impl Store {
             .bind(saga.created_at)
             .bind(saga.workflow)
             .bind(saga.root)
-            .bind(&saga.business_key)
-            .bind(&saga.subject)
+            .bind(saga.business_key.as_deref().map(storable))
+            .bind(saga.subject.as_deref().map(storable))
             .bind(&saga.input)
             .bind(standing.next_at)
             .bind(Uuid::now_v7())

@@ -10,6 +10,7 @@ mod cancels;
 mod crash_points;
 mod examines;
 mod joins;
+mod keeps_nul;
 mod owns_shards;
 mod parks;
 mod pauses;

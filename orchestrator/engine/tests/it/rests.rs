@@ -61,3 +61,30 @@ async fn a_thousand_waiting_sagas_leave_memory_and_wake_on_time() {
     assert_eq!(stock.taken(), 1_000);
     engine.shutdown().await;
 }
+
+/// Makes the row of a saga that nobody has in memory: its start was never announced.
+const UNHEARD_OF: &str = "
+insert into saga.saga (shard_id, saga_id, workflow, root, codec, input, created_at, changed_at, next_at)
+select 0, $1, 'take-many', $1, 0, $2, now(), now(), now() - interval '1 minute'";
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_saga_that_fell_out_of_memory_is_found_however_many_in_it_are_late() {
+    let url = database().await;
+    let stock = Stock::closed();
+    let engine = engine(&url, registry(&stock)).await;
+    // More than the sweep looks at in one go, each with an attempt that takes its time.
+    for _ in 0..600 {
+        engine.client().start(start("take-many", &Order::of(1))).await.unwrap();
+    }
+    stock.called(600).await;
+    let mut admin = PgConnection::connect(&url).await.unwrap();
+    admin.execute("update saga.saga set next_at = now() - interval '1 hour'").await.unwrap();
+    let lost = SagaId::new(0, time::OffsetDateTime::now_utc());
+    let input = serde_json::to_vec(&Order::of(0)).unwrap();
+    let insert = sqlx::query(UNHEARD_OF).bind(lost).bind(input);
+    insert.execute(&mut admin).await.unwrap();
+
+    ends(&engine.client(), lost, Ending::Completed).await;
+    assert_eq!(stock.taken(), 0, "the others are where they were");
+    engine.crash();
+}
