@@ -53,6 +53,7 @@ impl Storefront {
     ) -> Self {
         let (kept_events, queue) = mpsc::channel(EVENTS_WAITING_MAX);
         tokio::spawn(payment_events::tell(sagas.clone(), shop.clone(), queue));
+        tokio::spawn(payment_events::tell_again(shop.clone(), kept_events.downgrade()));
         let streams = Arc::new(Semaphore::new(STREAMS_MAX));
         Self { sagas, shop, kept_events, streams, stopping }
     }

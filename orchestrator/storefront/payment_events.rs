@@ -2,8 +2,9 @@
 //! the gateway itself. An event is a hint, never a fact.
 
 use std::sync::Arc;
+use std::time::Duration;
 
-use activities::payment_gateway::signature::{Event, EventError};
+use activities::payment_gateway::signature::EventError;
 use axum::extract::{Request, State};
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
@@ -12,6 +13,7 @@ use engine::client::{Signal, Told};
 use engine::payload::Payload;
 use gateway::Problem;
 use serde_json::json;
+use time::OffsetDateTime;
 use tokio::sync::mpsc;
 use uuid::Uuid;
 
@@ -26,6 +28,11 @@ const EVENT_BYTES_MAX: usize = 256 * 1024;
 /// The most events that are told at once.
 const TELL_MAX: usize = 256;
 
+/// How long an event is kept before it counts as not told, and how often that is looked at.
+const TELL_AGAIN_AFTER: Duration = Duration::from_secs(5);
+/// How long it is told again and again. Its saga has asked the gateway by itself by then.
+const TELL_AGAIN_FOR: Duration = Duration::from_mins(20);
+
 /// What message ids derive from: the same event twice is one message.
 const EVENTS: Uuid = Uuid::from_bytes(*b"amends\0gw-events");
 
@@ -38,7 +45,7 @@ pub(super) async fn take(
     let body = gateway::body::read(&parts.headers, body, EVENT_BYTES_MAX).await?;
     let signature = parts.headers.get("stripe-signature").and_then(|value| value.to_str().ok());
     let event = shop.shop.verified_event(signature.unwrap_or_default(), &body).map_err(refused)?;
-    let (id, is_news) = (event.id.clone(), may_change_a_saga(&event));
+    let (id, is_news) = (event.id.clone(), may_change_a_saga(&event.kind));
     let kept = shop.shop.record_event(event).await.map_err(|trouble| of_trouble(&trouble))?;
     match kept.whose {
         Some((_, saga)) => {
@@ -52,9 +59,9 @@ pub(super) async fn take(
 
 /// Whether somebody else than the saga's own calls may have caused it: the customer who authenticated,
 /// the bank that decided later, a person at the gateway's dashboard.
-fn may_change_a_saga(event: &Event) -> bool {
+fn may_change_a_saga(kind: &str) -> bool {
     matches!(
-        event.kind.as_str(),
+        kind,
         "payment_intent.succeeded"
             | "payment_intent.payment_failed"
             | "payment_intent.canceled"
@@ -98,6 +105,28 @@ pub(super) async fn tell(
         let events: Vec<String> = processed.into_iter().map(|kept| kept.event).collect();
         if let Err(error) = shop.events_processed(events).await {
             tracing::info!(%error, "payment events were told, but stay in the queue");
+        }
+    }
+}
+
+/// Tells sagas again of what was kept and could not be told: their database was away, or the program
+/// ended in between. Goes on until the last sender is gone.
+pub(super) async fn tell_again(shop: Arc<dyn Stores>, queue: mpsc::WeakSender<Kept>) {
+    loop {
+        tokio::time::sleep(TELL_AGAIN_AFTER).await;
+        let Some(queue) = queue.upgrade() else { return };
+        let now = OffsetDateTime::now_utc();
+        let waiting = shop.events_unprocessed(now - TELL_AGAIN_FOR..now - TELL_AGAIN_AFTER).await;
+        match waiting {
+            Ok(events) => {
+                for event in events {
+                    let Some(saga) = event.saga_id.map(SagaId::from) else { continue };
+                    let is_news = may_change_a_saga(&event.kind);
+                    // As above.
+                    let _ = queue.send(Kept { saga, event: event.id, is_news }).await;
+                }
+            }
+            Err(error) => tracing::debug!(%error, "kept payment events could not be read"),
         }
     }
 }

@@ -1,16 +1,20 @@
 //! What the shop asks of the stores and of the payment gateway.
 
+use std::ops::Range;
 use std::sync::Arc;
 
 use activities::database::DatabaseError;
 use activities::inventory_store::Availability;
 use activities::order_store::{Cursor, Order, OrderSummary, Pricing};
 use activities::payment_gateway::signature::{Event, EventError};
-use activities::payment_store::RecordedEvent;
+use activities::payment_store::{RecordedEvent, StoredEvent};
 use activities::{Currency, Inventory, Line, OrderId, Orders, Payments};
 use engine::Trouble;
 use futures_util::future::BoxFuture;
 use time::OffsetDateTime;
+
+/// How many events of the queue of reconciliation are read at once.
+const EVENTS_MAX: u32 = 500;
 
 /// A seam for tests without databases.
 pub(crate) trait Stores: Send + Sync {
@@ -41,6 +45,11 @@ pub(crate) trait Stores: Send + Sync {
     fn record_event(&self, event: Event) -> BoxFuture<'_, Result<RecordedEvent, Trouble>>;
     /// Takes the events off the queue of reconciliation.
     fn events_processed(&self, ids: Vec<String>) -> BoxFuture<'_, Result<(), DatabaseError>>;
+    /// Events that came in this time and are still in that queue.
+    fn events_unprocessed(
+        &self,
+        received: Range<OffsetDateTime>,
+    ) -> BoxFuture<'_, Result<Vec<StoredEvent>, DatabaseError>>;
 }
 
 /// The shop's stores and its payments.
@@ -94,5 +103,12 @@ impl Stores for RealStores {
 
     fn events_processed(&self, ids: Vec<String>) -> BoxFuture<'_, Result<(), DatabaseError>> {
         Box::pin(async move { self.payments.store.mark_processed(&ids).await })
+    }
+
+    fn events_unprocessed(
+        &self,
+        received: Range<OffsetDateTime>,
+    ) -> BoxFuture<'_, Result<Vec<StoredEvent>, DatabaseError>> {
+        Box::pin(self.payments.store.unprocessed_events(received, EVENTS_MAX))
     }
 }

@@ -1,5 +1,6 @@
 //! Everything that runs: a PostgreSQL, the payment gateway in its own process, and nodes.
 
+use std::path::Path;
 use std::sync::Mutex;
 use std::time::Duration;
 
@@ -37,7 +38,7 @@ pub(crate) struct Cluster {
     /// The gateway's events go to whichever node answers.
     _events: Proxy,
     postgres: Mutex<TestServer>,
-    _directory: TempDir,
+    directory: TempDir,
 }
 
 /// The settings of every server: each node has some thirty connections, and zombies keep theirs.
@@ -73,8 +74,7 @@ impl Cluster {
             nodes.push(Node::new(name, ports, &databases, variables, directory.path()).await?);
         }
         let postgres = Mutex::new(server);
-        let cluster =
-            Self { nodes, simulator, databases, _events: events, postgres, _directory: directory };
+        let cluster = Self { nodes, simulator, databases, _events: events, postgres, directory };
         for node in &cluster.nodes {
             node.start(&[]);
         }
@@ -82,6 +82,10 @@ impl Cluster {
             node.ready().await?;
         }
         Ok(cluster)
+    }
+
+    pub(crate) fn directory(&self) -> &Path {
+        self.directory.path()
     }
 
     /// kill -9 of the server and all its sessions; nothing answers until it is restarted.

@@ -118,10 +118,16 @@ impl Customers {
 
     /// One more customer, who pays at once: how long until they are accepted, and until they have it.
     pub(crate) async fn probe(&self) -> Option<(Duration, Duration)> {
+        self.order("pm_card_visa").await
+    }
+
+    /// One more customer with this card, followed to the end: how long until they are accepted, and until
+    /// it is over.
+    pub(crate) async fn order(&self, card: &str) -> Option<(Duration, Duration)> {
         let number = self.placed.fetch_add(1, Ordering::Relaxed);
         let mut rng = fastrand::Rng::with_seed(self.seed ^ number as u64);
         let items = [json!({"sku": self.habits.skus[0], "quantity": 1})];
-        let cart = json!({"items": items, "payment_method": "pm_card_visa", "currency": "USD"});
+        let cart = json!({"items": items, "payment_method": card, "currency": "USD"});
         let began = Instant::now();
         let id = self.place(number, &cart, &mut rng).await?;
         let accepted = began.elapsed();

@@ -49,11 +49,11 @@ pub(crate) async fn check(
     cluster: &Cluster,
     customers: &Customers,
     parked: usize,
+    calm_since: Instant,
 ) -> anyhow::Result<Findings> {
     let mut found = Findings::default();
-    let began = Instant::now();
     drain(cluster, parked, &mut found).await?;
-    found.drained_s = began.elapsed().as_secs_f64();
+    found.drained_s = calm_since.elapsed().as_secs_f64();
     customers.ask_again().await;
     at_rest(cluster, parked, &mut found).await?;
     verified(cluster, parked, &mut found);

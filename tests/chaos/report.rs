@@ -8,7 +8,7 @@ use serde::Serialize;
 use crate::invariants::Violation;
 
 /// One scenario's result.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Default, Serialize)]
 pub(crate) struct Report {
     pub(crate) scenario: String,
     pub(crate) seed: u64,
@@ -26,6 +26,20 @@ pub(crate) struct Report {
 }
 
 impl Report {
+    /// Takes in what another cluster did for the same scenario, at the same time.
+    pub(crate) fn add(&mut self, other: Self) {
+        self.seconds = self.seconds.max(other.seconds);
+        self.sagas += other.sagas;
+        for (ending, count) in other.endings {
+            *self.endings.entry(ending).or_default() += count;
+        }
+        for (kind, count) in other.faults {
+            *self.faults.entry(kind).or_default() += count;
+        }
+        self.drained_s = self.drained_s.max(other.drained_s);
+        self.violations.extend(other.violations);
+    }
+
     /// I10: a run in which one of these never happened has proved nothing.
     pub(crate) fn needs(&mut self, counters: &[&str]) {
         for counter in counters {

@@ -43,6 +43,8 @@ pub(crate) struct Run {
     /// What did not hold while it went on.
     findings: Mutex<Findings>,
     began: Instant,
+    /// When the harm was over.
+    calm_since: Mutex<Instant>,
 }
 
 impl Run {
@@ -70,7 +72,13 @@ impl Run {
             parked: 0,
             findings: Mutex::default(),
             began: Instant::now(),
+            calm_since: Mutex::new(Instant::now()),
         })
+    }
+
+    /// Where files of this run may be put.
+    pub(crate) fn directory(&self) -> &Path {
+        self.cluster.directory()
     }
 
     /// Dice of this run: the same for the same seed.
@@ -87,6 +95,7 @@ impl Run {
         let harm = async {
             let done = harm.await;
             self.customers.close();
+            *self.calm_since.lock().unwrap() = Instant::now();
             done
         };
         let (done, ()) = tokio::join!(harm, self.customers.shop(self.size.sagas, self.in_flight));
@@ -109,7 +118,8 @@ impl Run {
 
     /// Checks everything, and says what was found.
     pub(crate) async fn finish(self) -> anyhow::Result<Report> {
-        let found = check(&self.cluster, &self.customers, self.parked).await?;
+        let calm_since = *self.calm_since.lock().unwrap();
+        let found = check(&self.cluster, &self.customers, self.parked, calm_since).await?;
         self.cluster.read_counters().await;
         for name in ["fenced_writes", "ambiguous_commits", "takeovers"] {
             self.log.count(name, self.cluster.counted(&format!("amends_{name}_total")));

@@ -1,5 +1,6 @@
 //! The faults of the suite, one file each, with what is done in each form.
 
+mod crash_points;
 mod database;
 mod everything;
 mod gateway;
@@ -65,6 +66,12 @@ const fn size(sagas: usize, faults: usize, seconds: u64) -> Option<Size> {
 
 /// In the order in which they are run.
 const ALL: &[Scenario] = &[
+    Scenario {
+        name: "F1",
+        about: "harm at every boundary of every step and undo",
+        run: crash_points::run,
+        sizes: [None, size(0, 1_000, 0), size(0, 1_000, 0)],
+    },
     Scenario {
         name: "F3",
         about: "kill -9 of 3 nodes at random",
@@ -184,6 +191,11 @@ fn mixed() -> Habits {
         cancels_one_in: Some(30),
         follow: true,
     }
+}
+
+/// A payment gateway that does what it should.
+fn good_day() -> Value {
+    json!({"challenges": {"after_millis": 300, "fail_share": 0.2}})
 }
 
 /// A payment gateway on an ordinary bad day: its answers get lost, late, or are errors.

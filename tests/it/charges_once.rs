@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 
 use futures_util::future::join_all;
 use serde_json::json;
+use sqlx::{Connection, PgConnection};
 
 use crate::harness::{Setup, Shop, until};
 
@@ -152,4 +153,32 @@ async fn a_customer_who_answers_the_bank_is_charged_once_the_bank_says_so() {
 
     assert_eq!(shop.simulator.lines("captured").len(), 1);
     assert_eq!(shop.verify()["captured_minor"], 450);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_event_that_was_kept_and_not_told_is_told_again() {
+    // What happened at the bank is never sent: it is put where an event stands that was taken by a node
+    // which died, or lost its database, before it could tell the saga.
+    let faults = json!({"rules": [{"op": "authenticate", "kind": "drop_webhook"}]});
+    let shop = Shop::with(Setup { stock: &[("tea", 10)], faults }).await;
+    let node = shop.node().await;
+    let ann = node.customer("ann");
+
+    let id = ann.buy("first", &[("tea", 1)], "pm_card_authenticationRequired").await.id();
+    let waiting = ann.sees(&id, &["action_required"]).await;
+    shop.simulator.authenticate(waiting["next_action"]["url"].as_str().unwrap(), "succeeded").await;
+    let mut orders = PgConnection::connect(&shop.databases.orders).await.unwrap();
+    let kept = "insert into orders.gateway_event (id, type, intent_id, created, payload)
+                select 'evt_kept', 'payment_intent.succeeded', intent_id, now(), '{}'
+                  from orders.payment";
+    sqlx::query(kept).execute(&mut orders).await.unwrap();
+
+    let checkout = ann.end(&id).await;
+    assert_eq!(checkout["status"], "completed", "{checkout:#}");
+    until("the event counts as dealt with", async || {
+        let open = "select count(*) from orders.gateway_event where processed_at is null";
+        (shop.count(&shop.databases.orders, open).await == 0).then_some(())
+    })
+    .await;
+    shop.verify();
 }

@@ -2,6 +2,7 @@
 //! reconciliation.
 
 use std::collections::{HashMap, HashSet};
+use std::ops::Range;
 
 use engine::{SagaId, Trouble};
 use sqlx::AssertSqlSafe;
@@ -37,11 +38,14 @@ const PROCESSED: &str = "
     returning id";
 
 const UNPROCESSED: &str = "
-    select id, type as kind, intent_id, created, received_at
-    from orders.gateway_event
-    where processed_at is null and received_at < $1
-    order by received_at
-    limit $2";
+    select event.id, event.type as kind, event.intent_id, event.created, event.received_at,
+           orders.saga_id
+    from orders.gateway_event event
+    left join orders.payment on payment.intent_id = event.intent_id
+    left join orders.orders on orders.id = payment.order_id
+    where event.processed_at is null and event.received_at >= $1 and event.received_at < $2
+    order by event.received_at
+    limit $3";
 
 /// An event that is kept now.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -65,6 +69,8 @@ pub struct StoredEvent {
     pub created: OffsetDateTime,
     /// When it came here.
     pub received_at: OffsetDateTime,
+    /// The saga that placed the order it is about, if anybody here knows the intent.
+    pub saga_id: Option<Uuid>,
 }
 
 impl PaymentStore {
@@ -81,13 +87,14 @@ impl PaymentStore {
         Ok(())
     }
 
-    /// Events that came before `received_before` and that nobody has dealt with, the oldest first.
+    /// Events that came in this time and that nobody has dealt with, the oldest first.
     pub async fn unprocessed_events(
         &self,
-        received_before: OffsetDateTime,
+        received: Range<OffsetDateTime>,
         limit: u32,
     ) -> Result<Vec<StoredEvent>, DatabaseError> {
-        let query = sqlx::query_as(UNPROCESSED).bind(received_before).bind(i64::from(limit));
+        let query = sqlx::query_as(UNPROCESSED).bind(received.start).bind(received.end);
+        let query = query.bind(i64::from(limit));
         self.database.fetch_all(query).await
     }
 }

@@ -58,14 +58,20 @@ async fn what_nobody_has_dealt_with_waits_for_reconciliation() {
     }
     let waiting = async || {
         let later = OffsetDateTime::now_utc() + Duration::from_secs(60);
-        let events = store.unprocessed_events(later, 10).await.unwrap();
+        let events = store.unprocessed_events(OffsetDateTime::UNIX_EPOCH..later, 10).await.unwrap();
         events.into_iter().map(|event| event.id).collect::<Vec<_>>()
     };
     assert_eq!(waiting().await, ["evt_1", "evt_2"]);
     store.mark_processed(&["evt_1".to_owned(), "evt_3".to_owned()]).await.unwrap();
     assert_eq!(waiting().await, ["evt_2"]);
     let long_ago = OffsetDateTime::now_utc() - Duration::from_secs(60);
-    assert!(store.unprocessed_events(long_ago, 10).await.unwrap().is_empty());
+    assert!(
+        store
+            .unprocessed_events(OffsetDateTime::UNIX_EPOCH..long_ago, 10)
+            .await
+            .unwrap()
+            .is_empty()
+    );
 }
 
 #[tokio::test]

@@ -1,5 +1,6 @@
 //! An engine and stores of memory.
 
+use std::ops::Range;
 use std::sync::Mutex;
 use std::time::Duration;
 
@@ -7,7 +8,7 @@ use activities::database::DatabaseError;
 use activities::inventory_store::Availability;
 use activities::order_store::{Cursor, Order, OrderSummary, Pricing};
 use activities::payment_gateway::signature::{Event, EventError};
-use activities::payment_store::RecordedEvent;
+use activities::payment_store::{RecordedEvent, StoredEvent};
 use activities::{Currency, Line, OrderId, PricedLine};
 use axum::Router;
 use axum::body::{Body, to_bytes};
@@ -225,6 +226,13 @@ impl Stores for TeaShop {
     fn events_processed(&self, _: Vec<String>) -> BoxFuture<'_, Result<(), DatabaseError>> {
         self.processed.notify_one();
         Box::pin(async { Ok(()) })
+    }
+
+    fn events_unprocessed(
+        &self,
+        _: Range<OffsetDateTime>,
+    ) -> BoxFuture<'_, Result<Vec<StoredEvent>, DatabaseError>> {
+        Box::pin(async { Ok(Vec::new()) })
     }
 }
 

@@ -4,8 +4,8 @@ use std::path::PathBuf;
 
 use futures_util::FutureExt;
 use futures_util::future::LocalBoxFuture;
-use serde_json::json;
 
+use super::{good_day, three_nodes};
 use crate::cluster::Setup;
 use crate::customers::Habits;
 use crate::report::Report;
@@ -21,9 +21,7 @@ pub(super) fn run(
     logs: PathBuf,
 ) -> LocalBoxFuture<'static, anyhow::Result<Report>> {
     async move {
-        let gateway = json!({"challenges": {"after_millis": 300}});
-        let setup =
-            Setup { nodes: 3, stock: &STOCK, gateway, postgres: &[], variables: Vec::new() };
+        let setup = Setup { stock: &STOCK, ..three_nodes(good_day()) };
         let habits = Habits {
             skus: vec!["tea", "cup", "pot"],
             cards: vec![("pm_card_visa", 95), ("pm_card_visa_chargeDeclined", 5)],

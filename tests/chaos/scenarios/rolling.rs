@@ -7,7 +7,7 @@ use futures_util::FutureExt;
 use futures_util::future::LocalBoxFuture;
 use serde_json::json;
 
-use super::{mixed, three_nodes};
+use super::{good_day, mixed, three_nodes};
 use crate::node::Node;
 use crate::report::Report;
 use crate::run::{Run, Size};
@@ -22,7 +22,7 @@ pub(super) fn run(
     logs: PathBuf,
 ) -> LocalBoxFuture<'static, anyhow::Result<Report>> {
     async move {
-        let run = Run::open(name, seed, size, &logs, &three_nodes(json!({})), mixed()).await?;
+        let run = Run::open(name, seed, size, &logs, &three_nodes(good_day()), mixed()).await?;
         run.under_load(harm(&run)).await?;
         let silence = run.customers.longest_silence();
         run.must("no stall", silence <= SILENCE_MAX, || {
