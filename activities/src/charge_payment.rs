@@ -1,8 +1,6 @@
 //! Charge a payment: money moves here, and nowhere else. A doubt is settled by asking for the
 //! intent; a failure is recorded only when the intent is cancelled.
 
-mod planted;
-
 use std::time::Duration;
 
 use engine::{
@@ -76,6 +74,7 @@ impl Activity for ChargePayment {
 
     async fn run(&self, payments: &Payments, attempt: &Attempt) -> Result<Charge, Failure> {
         match self.stage {
+            #[cfg(feature = "testing")]
             ChargeStage::Confirm if engine::planted!(NewKeyPerAttempt) => {
                 self.anew(payments, attempt).await?.confirm(payments, attempt).await
             }
@@ -356,7 +355,7 @@ impl ChargePayment {
 }
 
 /// Nobody has tried to charge it.
-fn is_untouched(intent: &Intent) -> bool {
+pub(crate) fn is_untouched(intent: &Intent) -> bool {
     matches!(
         intent.status,
         IntentStatus::RequiresPaymentMethod | IntentStatus::RequiresConfirmation

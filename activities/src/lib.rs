@@ -27,6 +27,9 @@ pub mod confirm_order;
 pub mod create_order;
 pub mod prepare_payment;
 pub mod reserve_inventory;
+// What a test puts in.
+#[cfg(feature = "testing")]
+mod planted;
 
 pub use charge_payment::{Charge, ChargePayment, ChargeStage};
 pub use commit_inventory::CommitInventory;

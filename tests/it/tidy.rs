@@ -170,7 +170,7 @@ fn what_is_for_tests_is_in_no_program() {
     assert!(engine.contains("#[cfg(feature = \"testing\")]\npub mod testing;"));
     for (path, text) in files("toml") {
         let product = text.split("[dev-dependencies]").next().unwrap();
-        let turns_on = |line: &&str| line.starts_with("engine") && line.contains("features");
+        let turns_on = |line: &&str| line.contains("features = [") && line.contains("\"testing\"");
         wrong.extend(product.lines().filter(turns_on).map(|line| format!("{path}: {line}")));
     }
     nothing("the feature `testing`", wrong);

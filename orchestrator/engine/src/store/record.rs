@@ -153,6 +153,7 @@ pub(crate) async fn record(
             taken.1.push(*message);
         }
     }
+    #[cfg(feature = "testing")]
     if crate::planted!(FenceOnlyRead) {
         let held = fences_held(connection, &shards, &fences).await?;
         if held.len() < fences.len() {
@@ -187,6 +188,7 @@ fn unfenced() -> String {
 }
 
 /// The fences that hold at this moment, as the planted bug `fence_only_read` asks for them.
+#[cfg(feature = "testing")]
 async fn fences_held(
     connection: &mut PgConnection,
     shards: &[ShardId],

@@ -2,13 +2,13 @@
 
 use engine::{Attempt, Failure};
 
-use super::{ChargePayment, is_untouched};
+use crate::charge_payment::{ChargePayment, is_untouched};
 use crate::payment_gateway::NewIntent;
 use crate::payments::Payments;
 
 impl ChargePayment {
     /// This charge, of an intent that nobody has tried to charge.
-    pub(super) async fn anew(
+    pub(crate) async fn anew(
         &self,
         payments: &Payments,
         attempt: &Attempt,
