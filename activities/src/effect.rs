@@ -47,6 +47,8 @@ enum Undo<T> {
     TakeBack(T),
     /// Nothing: the action never ran (and now never will), was rejected, or is taken back already.
     Nothing,
+    /// Whatever becomes of the same call earlier in the batch.
+    Again,
     /// Not now, or not without a person.
     Failed(UndoFailure),
 }
@@ -177,9 +179,10 @@ impl<T: DeserializeOwned> Undoing<T> {
             false => HashMap::new(),
         };
         let mut seen = HashSet::new();
-        let undos = keys.iter().map(|key| match to_undo(key) && seen.insert(*key) {
-            true => take_back(earlier.get(key)),
-            false => Undo::Nothing,
+        let undos = keys.iter().map(|key| match (to_undo(key), seen.insert(*key)) {
+            (true, true) => take_back(earlier.get(key)),
+            (true, false) => Undo::Again,
+            (false, _) => Undo::Nothing,
         });
         let undos = undos.collect();
         Ok(Self { transaction, sql, keys, undos })
@@ -190,7 +193,7 @@ impl<T: DeserializeOwned> Undoing<T> {
     pub(crate) fn to_take_back(&self) -> impl Iterator<Item = (usize, &T)> {
         self.undos.iter().enumerate().filter_map(|(i, undo)| match undo {
             Undo::TakeBack(output) => Some((i, output)),
-            Undo::Nothing | Undo::Failed(_) => None,
+            Undo::Nothing | Undo::Again | Undo::Failed(_) => None,
         })
     }
 
@@ -206,8 +209,12 @@ impl<T: DeserializeOwned> Undoing<T> {
         let failed: Vec<Key> = failed.map(|(key, _)| *key).collect();
         withdraw(&mut self.transaction, self.sql, &failed, "undo").await?;
         self.transaction.commit().await?;
-        let answers = self.undos.into_iter().map(|undo| match undo {
-            Undo::TakeBack(_) | Undo::Nothing => Ok(()),
+        let answers = self.keys.iter().zip(self.undos).map(|(key, undo)| match undo {
+            Undo::Again if failed.contains(key) => Err(UndoFailure::Retry(Trouble::new(
+                "effect_in_doubt",
+                "the same undo is under way",
+            ))),
+            Undo::TakeBack(_) | Undo::Nothing | Undo::Again => Ok(()),
             Undo::Failed(failure) => Err(failure),
         });
         Ok(answers.collect())

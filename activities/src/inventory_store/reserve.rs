@@ -15,7 +15,7 @@ use crate::database::DatabaseError;
 use crate::effect::Effects;
 use crate::order::{Line, OrderId, quantities};
 
-pub(super) const STATEMENTS: [&str; 2] = [LOCK, HOLD_LINES];
+pub(super) const STATEMENTS: [&str; 3] = [HOLD_ORDERS, LOCK, HOLD_LINES];
 
 /// How long a reservation is held before it runs out, unless it is pinned.
 pub const HOLD: Duration = Duration::from_secs(15 * 60);
@@ -41,6 +41,16 @@ pub struct Reservation {
     pub expires_at: OffsetDateTime,
 }
 
+/// $1 orders, $2 when they run out. Answers the orders that had no reservation yet; the others are
+/// left as they were. First, so that a basket that gets nothing takes nothing from those after it.
+const HOLD_ORDERS: &str = "
+    insert into inventory.reservation (order_id, state, expires_at)
+    select order_id, 'held', $2
+    from unnest($1::uuid[]) as asked (order_id)
+    order by order_id
+    on conflict (order_id) do nothing
+    returning order_id";
+
 /// The rows every basket of the batch decides by, locked until the end.
 const LOCK: &str = "
     select sku, on_hand - reserved
@@ -49,21 +59,12 @@ const LOCK: &str = "
     order by sku
     for update";
 
-/// $1 orders, $2 when they run out, $3..$5 their lines. Answers the orders that had no reservation
-/// yet; the others are left as they were.
+/// $1..$3 the lines of the orders that get what they want, $4 the orders that do not.
 const HOLD_LINES: &str = "
-    with held as (
-        insert into inventory.reservation (order_id, state, expires_at)
-        select order_id, 'held', $2
-        from unnest($1::uuid[]) as asked (order_id)
-        order by order_id
-        on conflict (order_id) do nothing
-        returning order_id
-    ), line as (
+    with line as (
         insert into inventory.reservation_line (order_id, sku, quantity)
         select line.order_id, line.sku, line.quantity
-        from unnest($3::uuid[], $4::text[], $5::bigint[]) as line (order_id, sku, quantity)
-        join held using (order_id)
+        from unnest($1::uuid[], $2::text[], $3::bigint[]) as line (order_id, sku, quantity)
         returning sku, quantity
     ), taken as (
         select sku, sum(quantity)::bigint as quantity from line group by sku
@@ -73,7 +74,7 @@ const HOLD_LINES: &str = "
         from taken
         where stock.sku = taken.sku
     )
-    select order_id from held";
+    delete from inventory.reservation where order_id = any($4)";
 
 impl Inventory {
     /// Puts stock aside for each basket, in their order: all lines or none, each basket by itself.
@@ -121,39 +122,44 @@ async fn hold(
     expires_at: OffsetDateTime,
 ) -> Result<Vec<(usize, Rejection)>, DatabaseError> {
     let mut rejections = Vec::new();
-    let mut available = lock(effects, wanted).await?;
-    wanted.retain(|i, wanted| match take(&mut available, wanted) {
-        Ok(()) => true,
-        Err(rejection) => {
-            rejections.push((*i, rejection));
-            false
+    let ids: Vec<Uuid> = wanted.keys().map(|i| baskets[*i].order_id.0).collect();
+    let query = sqlx::query_scalar(HOLD_ORDERS).bind(ids).bind(expires_at);
+    let held = query.fetch_all(&mut **effects).await;
+    let held: HashSet<Uuid> = effects.check(held)?.into_iter().collect();
+    wanted.retain(|i, _| {
+        let order_id = baskets[*i].order_id;
+        let is_held = held.contains(&order_id.0);
+        if !is_held {
+            rejections.push((*i, already_reserved(order_id)));
         }
+        is_held
     });
     if wanted.is_empty() {
         return Ok(rejections);
     }
-    let ids: Vec<Uuid> = wanted.keys().map(|i| baskets[*i].order_id.0).collect();
-    let (mut line_ids, mut skus, mut counts) = (Vec::new(), Vec::new(), Vec::new());
+    let mut available = lock(effects, wanted).await?;
+    let (mut ids, mut skus, mut counts, mut short) =
+        (Vec::new(), Vec::new(), Vec::new(), Vec::new());
     for (i, lines) in wanted.iter() {
+        let order_id = baskets[*i].order_id.0;
+        if let Err(rejection) = take(&mut available, lines) {
+            rejections.push((*i, rejection));
+            short.push(order_id);
+            continue;
+        }
         for (sku, quantity) in lines {
-            line_ids.push(baskets[*i].order_id.0);
+            ids.push(order_id);
             skus.push(*sku);
             counts.push(*quantity);
         }
     }
     let query = match engine::planted!(ReadThenWriteStock) {
-        true => sqlx::query_scalar(AssertSqlSafe(as_a_number(&available))),
-        false => sqlx::query_scalar(HOLD_LINES),
+        true => sqlx::query(AssertSqlSafe(as_a_number(&available))),
+        false => sqlx::query(HOLD_LINES),
     };
-    let query = query.bind(ids).bind(expires_at).bind(line_ids).bind(skus).bind(counts);
-    let held = query.fetch_all(&mut **effects).await;
-    let held: HashSet<Uuid> = effects.check(held)?.into_iter().collect();
-    for i in wanted.keys() {
-        let order_id = baskets[*i].order_id;
-        if !held.contains(&order_id.0) {
-            rejections.push((*i, already_reserved(order_id)));
-        }
-    }
+    let query = query.bind(ids).bind(skus).bind(counts).bind(short);
+    let done = query.execute(&mut **effects).await;
+    effects.check(done)?;
     Ok(rejections)
 }
 

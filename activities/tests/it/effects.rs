@@ -82,6 +82,12 @@ async fn an_undo_that_can_not_be_is_asked_again_and_not_forgotten() {
             other => panic!("{other:?}"),
         }
     }
+    // Nor is it done because the same one is under way: they share a transaction.
+    let release = || inventory.release(&first, order_id);
+    let (one, two, three) = tokio::join!(release(), release(), release());
+    for answer in [one, two, three] {
+        assert!(answer.is_err(), "it is sold, and was said to be taken back");
+    }
 }
 
 #[tokio::test]

@@ -4,6 +4,8 @@
 mod activities;
 mod cut_off;
 mod effects;
+mod interleavings;
+mod ledger;
 mod migrations;
 mod orders;
 mod statements;

@@ -66,6 +66,24 @@ async fn each_basket_of_a_batch_fails_alone() {
     assert_eq!(code(&late), "order_already_reserved");
 }
 
+#[tokio::test]
+async fn a_basket_that_gets_nothing_takes_nothing_from_the_next() {
+    let (inventory, _database) = inventory_with(&[("a", 5)]).await;
+    let taken = OrderId::random();
+    reserve(&inventory, &attempt(), taken, &[("a", 1)]).await.unwrap();
+    let lines = lines(&[("a", 3)]);
+    let names = [(attempt(), taken), (attempt(), OrderId::random())];
+    let baskets = names.each_ref().map(|(attempt, order_id)| Reserve {
+        attempt,
+        order_id: *order_id,
+        lines: &lines,
+    });
+    let answers = inventory.reserve(&baskets).await.unwrap();
+    let codes: Vec<_> = answers.iter().map(code).collect();
+    assert_eq!(codes, ["order_already_reserved", "done"]);
+    assert_eq!(inventory.verify(Moment::Always).await.unwrap(), []);
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn orders_for_3200_units_of_1000_hold_exactly_1000() {
     let (inventory, database) = inventory_with(&[("hot", 1000), ("a", 5000), ("b", 5000)]).await;

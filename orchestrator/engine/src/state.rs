@@ -1,10 +1,15 @@
 //! The states of a saga and its steps: what the journal adds up to. No clock, no database.
 
+mod tries;
+
 use std::sync::Arc;
+
 use time::OffsetDateTime;
 
 use crate::activity::ClassKind;
 use crate::journal::{Because, Direction, Ending, Fact, Plan, Problem};
+
+pub use tries::Tries;
 
 /// What a saga's journal adds up to, without the payloads.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
@@ -42,21 +47,6 @@ pub struct Step {
     pub undo: Tries,
     /// Its undo is done.
     pub undone: bool,
-}
-
-/// The failed attempts of a step or of its undo.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
-pub struct Tries {
-    /// How many ended.
-    pub attempts: u32,
-    /// How many of them the policy counts.
-    pub counted: u32,
-    /// When the first of the present row of failures ended.
-    pub first_failed_at: Option<OffsetDateTime>,
-    /// When the next is due; none: now.
-    pub next_at: Option<OffsetDateTime>,
-    /// The last failure.
-    pub problem: Option<Problem>,
 }
 
 /// What a claimed position is.
@@ -237,6 +227,12 @@ impl State {
                 self.signals.push(KeptSignal { name: name.clone(), taken_by: None });
             }
             Fact::TurnedBack { because, plan } => {
+                // The plan remembers a doubt that only memory had: an attempt that a crash cut off.
+                for undo in plan.groups.iter().flatten().filter(|undo| !undo.done) {
+                    let step = self.step_mut(undo.step);
+                    let closed = step.filter(|step| step.status != Status::Open);
+                    closed.into_iter().for_each(|step| step.unsure = true);
+                }
                 self.turned = Some(Turned { because: because.clone(), plan: plan.clone() });
                 self.held = None;
             }
@@ -379,22 +375,5 @@ impl State {
                 })
             })
             .collect()
-    }
-}
-
-impl Tries {
-    fn fail(
-        &mut self,
-        attempt: u32,
-        counted: bool,
-        problem: &Problem,
-        next_at: Option<OffsetDateTime>,
-        at: OffsetDateTime,
-    ) {
-        self.attempts = attempt;
-        self.counted += u32::from(counted);
-        self.first_failed_at.get_or_insert(at);
-        self.next_at = next_at;
-        self.problem = Some(problem.clone());
     }
 }

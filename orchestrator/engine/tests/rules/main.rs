@@ -4,6 +4,7 @@
 
 mod check;
 mod events;
+mod programs;
 
 use engine::decide::decide;
 use engine::event::{Event, Message};
@@ -171,4 +172,16 @@ fn an_undo_that_is_stuck_stays_so_when_its_neighbour_is_undone() {
     assert_eq!(saga.state.todo(), []);
     unwind(&mut saga);
     assert_eq!(saga.state.ending, Some(Ending::Cancelled));
+}
+
+#[test]
+fn a_replay_doubts_what_the_plan_doubts() {
+    let mut saga = Saga::default();
+    saga.happen(events::asked_step("put", engine::activity::ClassKind::Undoable, None));
+    // A crash cuts an attempt off; the next one says no.
+    saga.state.reloaded();
+    let (code, reason) = ("no".to_owned(), "no".to_owned());
+    saga.happen(Event::Rejected { step: 1, code, reason, details: None });
+    assert_eq!(saga.state.todo().len(), 1, "what may have happened is undone");
+    assert_eq!(saga.replayed(), saga.state);
 }
