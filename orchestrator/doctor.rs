@@ -4,7 +4,7 @@ use std::process::ExitCode;
 
 use comfy_table::{ContentArrangement, Table, presets};
 use engine::Operator;
-use engine::checkup::{Finding, Level};
+use engine::checkup::{Checkup, Finding, Level};
 use gateway::cli::Format;
 use serde_json::json;
 
@@ -41,7 +41,10 @@ pub(crate) async fn run(arguments: Arguments, output: Format) -> anyhow::Result<
 }
 
 async fn examine(databases: &Databases, lanes: u8) -> Vec<Finding> {
-    let checkups = databases.examine(false, lanes).await;
+    let mut checkups = databases.examine(false, lanes).await;
+    if databases.are_private() {
+        checkups.iter_mut().for_each(Checkup::will_be_migrated);
+    }
     let is_usable = checkups.first().is_some_and(|checkup| checkup.refusal.is_none());
     let mut findings: Vec<_> = checkups.into_iter().flat_map(|checkup| checkup.findings).collect();
     // Its tables can be looked at only when they are there.

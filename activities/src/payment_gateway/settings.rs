@@ -117,7 +117,7 @@ impl Settings {
         let webhook_secret = parse_secret(SECRET, SECRET_EXPECTED, given(webhook_secret));
         match (url, key, webhook_secret, rate) {
             (Ok(url), Ok(key), Ok(webhook_secret), Ok(rate)) => Ok(Self {
-                rate: rate.or((!is_loopback(&url)).then_some(Rate::STRIPE)),
+                rate: rate.or_else(|| (!is_loopback(&url)).then_some(Rate::STRIPE)),
                 url,
                 key,
                 webhook_secret,

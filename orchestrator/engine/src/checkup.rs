@@ -99,6 +99,17 @@ impl Checkup {
         }
     }
 
+    /// Says of migrations that are missing that the start itself brings them.
+    pub fn will_be_migrated(&mut self) {
+        if !matches!(self.refusal, Some(SchemaError::NotMigrated { .. })) {
+            return;
+        }
+        for finding in self.findings.iter_mut().filter(|finding| finding.check == "migrations") {
+            finding.level = Level::Warning;
+            finding.advice = Some("nothing: `amends serve` brings it up to date".to_owned());
+        }
+    }
+
     /// Nothing, or the first thing that is refused.
     pub fn accepted(self) -> Result<(), SchemaError> {
         self.refusal.map_or(Ok(()), Err)

@@ -56,13 +56,13 @@ impl Seen<'_> {
 
     /// Since when its time has long passed, if it has.
     fn overdue_since(&self) -> Option<OffsetDateTime> {
-        let slack = match self.standing.phase {
+        let (due, slack) = match self.standing.phase {
             // The attempt that was due may be under way.
-            Phase::Retrying => self.timeout() + OVERDUE_AFTER,
-            Phase::Running | Phase::Waiting => OVERDUE_AFTER,
+            Phase::Retrying => (self.next_try(), self.timeout() + OVERDUE_AFTER),
+            Phase::Running | Phase::Waiting => (self.standing.next_at, OVERDUE_AFTER),
             Phase::Held | Phase::Ended => return None,
         };
-        self.standing.next_at.filter(|next_at| self.now - *next_at > slack)
+        due.filter(|due| self.now - *due > slack)
     }
 
     /// Its time has long passed.
