@@ -65,14 +65,15 @@ impl Ledger {
             return *said;
         }
         let left = |sku| self.stock.get(sku).map_or(0, |stock| stock.available());
-        let said = if self.promises.contains_key(&order) {
-            Said::No("order_already_reserved")
-        } else if basket.iter().any(|(sku, quantity)| left(sku) < *quantity) {
-            Said::No("out_of_stock")
-        } else {
-            self.promises.insert(order, Promise::Held);
-            self.each(basket, |stock, quantity| stock.held += quantity);
-            Said::Done
+        let is_short = basket.iter().any(|(sku, quantity)| left(sku) < *quantity);
+        let said = match self.promises.get(&order) {
+            Some(_) => Said::No("order_already_reserved"),
+            None if is_short => Said::No("out_of_stock"),
+            None => {
+                self.promises.insert(order, Promise::Held);
+                self.each(basket, |stock, quantity| stock.held += quantity);
+                Said::Done
+            }
         };
         self.reserved.insert(saga, said);
         said
