@@ -12,11 +12,12 @@ named! {
     pub enum PlantedBug ("planted bug") {
         /// The lanes' writes do not ask whether the fence holds, nor whether the row is newer than
         /// what is written: a node that was replaced goes on as if it owned its shards. Caught by:
-        /// no refused write is counted where zombies write; the journal does not fold to the row.
+        /// no refused write is counted where zombies write; the row of a saga that the next owner ended
+        /// otherwise is not what its journal folds to, until the saga's next message.
         NoFence = "no_fence",
         /// A lane reads the fence in a statement of its own, without a lock, and then writes as with
-        /// [`Self::NoFence`]. The boundary before a commit lies between the two. Caught by: a zombie
-        /// that wakes up there writes, as above.
+        /// [`Self::NoFence`]. The boundary before a commit lies between the two. Caught by: the row,
+        /// as above, of a zombie that wakes up there; most others are refused.
         FenceOnlyRead = "fence_only_read",
         /// The keys of the payment gateway change with each request. Behind the key stands the state
         /// of the one intent, so this is off too: an attempt that finds the intent touched charges
