@@ -41,22 +41,21 @@ async fn a_thousand_waiting_sagas_leave_memory_and_wake_on_time() {
     let url = database().await;
     let stock = Stock::open();
     let engine = engine(&url, registry(&stock)).await;
-    let order = Order { steps: 1, refused: false, pause_ms: 4_000 };
+    let pause = time::Duration::seconds(15);
+    let order = Order { steps: 1, refused: false, pause_ms: 15_000 };
     let mut ids: Vec<SagaId> = Vec::new();
     for _ in 0..1_000 {
         ids.push(engine.client().start(start("take-many", &order)).await.unwrap().id);
     }
-    let started = tokio::time::Instant::now();
     while engine.sagas_in_memory() > 0 {
-        assert!(started.elapsed() < Duration::from_secs(3), "{}", engine.sagas_in_memory());
+        assert_eq!(stock.taken(), 0, "some wake, {} are in memory", engine.sagas_in_memory());
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
-    assert_eq!(stock.taken(), 0);
     for id in ids {
         let view = ends(&engine.client(), id, Ending::Completed).await;
         let took = view.summary.changed_at - view.summary.created_at;
-        assert!(took >= time::Duration::seconds(4), "woke after {took}");
-        assert!(took < time::Duration::seconds(8), "woke after {took}");
+        assert!(took >= pause, "woke after {took}");
+        assert!(took < pause * 2, "woke after {took}");
     }
     assert_eq!(stock.taken(), 1_000);
     engine.shutdown().await;
