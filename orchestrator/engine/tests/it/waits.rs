@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 use engine::journal::{Ending, Fact};
 use engine::view::Phase;
 use engine::{Abort, Engine, Payload, Registry, Saga, SagaId, Workflow};
+use sqlx::{Connection, Executor, PgConnection};
 
 use crate::harness::{SOON, database, ends, engine, signal, start};
 use crate::script::{Do, Script, does, until};
@@ -165,6 +166,12 @@ async fn a_signal_wakes_a_saga_that_rests_in_the_database() {
     engine.shutdown().await;
 }
 
+/// Whether somebody waits for the inbox who is not its reader.
+const SAGA_STANDS: &str = "
+select count(*) from pg_stat_activity
+ where datname = current_database() and wait_event_type = 'Lock'
+   and query not like '%order by shard_id, message_id%'";
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_signal_that_came_in_time_wins_over_the_end_of_the_wait_at_a_takeover() {
     let script = Script::new();
@@ -182,7 +189,18 @@ async fn a_signal_that_came_in_time_wins_over_the_end_of_the_wait_at_a_takeover(
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
 
+    // Nobody reads or takes messages before the saga is loaded and its time is seen to be over.
+    let mut admin = PgConnection::connect(&url).await.unwrap();
+    admin.execute("begin; lock table saga.inbox in access exclusive mode").await.unwrap();
     let second = engine(&url, registry()).await;
+    let mut watch = PgConnection::connect(&url).await.unwrap();
+    let stands = async {
+        while sqlx::query_scalar::<_, i64>(SAGA_STANDS).fetch_one(&mut watch).await.unwrap() == 0 {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    };
+    tokio::time::timeout(SOON, stands).await.expect("the saga comes to the end of its wait");
+    admin.execute("rollback").await.unwrap();
     let view = ends(&second.client(), id, Ending::Completed).await;
     assert_eq!(view.result.unwrap().json(), "[7]");
     second.shutdown().await;
