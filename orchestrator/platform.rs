@@ -34,6 +34,9 @@ pub(crate) const STORE_CONNECTIONS_MAX: u32 = 12;
 /// How many connections commit the engine's work, unless something else is said.
 pub(crate) const LANES: u8 = 2;
 
+/// How long the stores' connections may take to end when the program stops.
+const CLOSE_WITHIN: Duration = Duration::from_secs(3);
+
 /// How long a node that died keeps its sagas, unless something else is said.
 pub(crate) const LEASE_TTL_MS: u32 = 10_000;
 
@@ -134,12 +137,15 @@ impl Platform {
     /// Accepts nothing new, answers what is under way, hands the sagas over.
     pub(crate) async fn stop(self) -> anyhow::Result<()> {
         self.stopping.cancel();
-        for door in self.doors {
-            door.await?.context("a listener broke")?;
+        for door in futures_util::future::try_join_all(self.doors).await? {
+            door.context("a listener broke")?;
         }
         self.engine.shutdown().await;
-        self.inventory.close().await;
-        self.orders.close().await;
+        // What still waits for an answer there has none to give any more.
+        let closing = async { tokio::join!(self.inventory.close(), self.orders.close()) };
+        if tokio::time::timeout(CLOSE_WITHIN, closing).await.is_err() {
+            tracing::warn!("connections to the stores do not end; they are left to their servers");
+        }
         Ok(())
     }
 }
