@@ -48,12 +48,8 @@ async fn harm(run: &Run) -> anyhow::Result<()> {
     let mut order: Vec<usize> = (0..TURNS).collect();
     dice.shuffle(&mut order);
     let mut turns = order.into_iter();
-    loop {
-        let Some(turn) =
-            turns.next().or_else(|| (Instant::now() < end).then(|| dice.usize(..TURNS)))
-        else {
-            break;
-        };
+    let by_chance = |dice: &mut fastrand::Rng| (Instant::now() < end).then(|| dice.usize(..TURNS));
+    while let Some(turn) = turns.next().or_else(|| by_chance(&mut dice)) {
         one(run, turn, &mut dice).await?;
         tokio::time::sleep(Duration::from_millis(dice.u64(50..800))).await;
     }

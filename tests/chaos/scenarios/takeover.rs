@@ -9,7 +9,7 @@ use futures_util::future::LocalBoxFuture;
 use serde_json::json;
 use tokio::time::Instant;
 
-use super::{STOCK, mixed};
+use super::STOCK;
 use crate::cluster::Setup;
 use crate::customers::Habits;
 use crate::node::LEASE_TTL;
@@ -35,7 +35,6 @@ pub(super) fn run(
             cards: vec![("pm_card_authenticationRequired", 1)],
             cancels_one_in: None,
             follow: false,
-            ..mixed()
         };
         let mut run = Run::open(name, seed, size, &logs, &setup, habits).await?;
         run.in_flight = 256;
