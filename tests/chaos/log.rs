@@ -63,6 +63,11 @@ impl FaultLog {
         self.inner.lock().unwrap().counts.clone()
     }
 
+    /// How often this kind happened.
+    pub(crate) fn of(&self, kind: &str) -> u64 {
+        self.inner.lock().unwrap().counts.get(kind).copied().unwrap_or(0)
+    }
+
     /// The longest recoveries, in seconds: until accepted, until ended.
     pub(crate) fn slowest_recovery(&self) -> Option<(f64, f64)> {
         let recoveries = &self.inner.lock().unwrap().recoveries;

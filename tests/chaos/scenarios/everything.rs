@@ -14,6 +14,8 @@ use crate::run::{Run, Size};
 
 /// What is done in turn before chance takes over: in a short run each of them happens.
 const TURNS: usize = 9;
+/// How often it is tried to see a refused write and a commit whose answer is lost.
+const TRIES: usize = 8;
 
 pub(super) fn run(
     name: &'static str,
@@ -53,7 +55,25 @@ async fn harm(run: &Run) -> anyhow::Result<()> {
         one(run, turn, &mut dice).await?;
         tokio::time::sleep(Duration::from_millis(dice.u64(50..800))).await;
     }
+    until_it_counts(run, &mut dice).await?;
     run.recovers(None).await;
+    Ok(())
+}
+
+/// A node that stops or is cut off while it has nothing to write shows nothing: once more, then.
+async fn until_it_counts(run: &Run, dice: &mut fastrand::Rng) -> anyhow::Result<()> {
+    for _ in 0..TRIES {
+        run.cluster.read_counters().await;
+        let node = dice.choice(&run.cluster.nodes).unwrap();
+        if run.cluster.counted("amends_fenced_writes_total") == 0 {
+            zombies::pause(run, node, dice).await?;
+        } else if run.cluster.counted("amends_ambiguous_commits_total") == 0 {
+            network::strike(run, node, Strike::Reset, "reset");
+        } else {
+            break;
+        }
+        tokio::time::sleep(Duration::from_millis(500)).await;
+    }
     Ok(())
 }
 

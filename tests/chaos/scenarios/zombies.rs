@@ -49,7 +49,7 @@ async fn harm(run: &Run) -> anyhow::Result<()> {
 /// Stops a node beyond twice its lease. Every second time its renewal has to wait when it wakes up, so
 /// that only the fence is left to stop it.
 pub(super) async fn pause(run: &Run, node: &Node, dice: &mut fastrand::Rng) -> anyhow::Result<()> {
-    let is_blind = dice.bool();
+    let is_blind = run.log.of("pause").is_multiple_of(2);
     run.log.note("pause", json!({"node": node.name, "blind": is_blind}));
     node.signal(Signal::SIGSTOP);
     tokio::time::sleep(LEASE_TTL * 2 + Duration::from_millis(dice.u64(0..300))).await;
