@@ -76,7 +76,7 @@ const ALL: &[Scenario] = &[
         name: "F3",
         about: "kill -9 of 3 nodes at random",
         run: kills::run,
-        sizes: [None, size(5_000, 100, 0), size(100_000, 1_000, 0)],
+        sizes: [size(200, 8, 0), size(5_000, 100, 0), size(100_000, 1_000, 0)],
     },
     Scenario {
         name: "F4",
@@ -106,7 +106,7 @@ const ALL: &[Scenario] = &[
         name: "F8",
         about: "all together",
         run: everything::run,
-        sizes: [size(200, 0, 30), size(1_000, 0, 120), size(5_000, 0, 300)],
+        sizes: [None, size(1_000, 0, 120), size(5_000, 0, 300)],
     },
     Scenario {
         name: "F9",
@@ -135,7 +135,7 @@ const ALL: &[Scenario] = &[
 ];
 
 pub(crate) const HELP: &str = "\
-brief: F8 for half a minute. short: everything, as CI does it. soak: everything, larger, again with the \
+brief: F3 with a few kills. short: everything, as CI does it. soak: everything, larger, again with the \
 next seed until --minutes are over. A scenario: as in short, with --sagas, --kills, --minutes in its place.";
 
 /// Whether the command line means this suite with it.
