@@ -55,7 +55,7 @@ async fn a_thousand_waiting_sagas_leave_memory_and_wake_on_time() {
         let view = ends(&engine.client(), id, Ending::Completed).await;
         let took = view.summary.changed_at - view.summary.created_at;
         assert!(took >= pause, "woke after {took}");
-        assert!(took < pause * 2, "woke after {took}");
+        assert!(took < pause + time::Duration::seconds(4), "woke after {took}");
     }
     assert_eq!(stock.taken(), 1_000);
     engine.shutdown().await;
