@@ -29,7 +29,7 @@ use crate::storefront::{self, Storefront};
 pub(crate) use keys::{FirstKey, issue, print, revoke};
 
 /// How many connections each store's database gets: its work comes in batches.
-pub(crate) const STORE_CONNECTIONS_MAX: u32 = 12;
+pub(crate) const STORE_CONNECTIONS_MAX: u32 = 8;
 
 /// How many connections commit the engine's work, unless something else is said.
 pub(crate) const LANES: u8 = 2;

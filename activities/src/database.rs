@@ -11,6 +11,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use engine::Trouble;
+use engine::store::PLANNED_BY_KEY;
 use sqlx::pool::PoolConnection;
 use sqlx::postgres::{PgArguments, PgPoolOptions, PgRow};
 use sqlx::query::QueryAs;
@@ -18,6 +19,8 @@ use sqlx::{FromRow, PgConnection, PgPool, Postgres};
 
 use crate::effect::EffectSql;
 
+/// The code of a statement that will not do better when it is tried again.
+pub const REFUSED: &str = "database_refused";
 /// How long a statement may run before the server ends it.
 pub const STATEMENT_TIMEOUT: Duration = Duration::from_secs(5);
 /// How long to wait for a connection.
@@ -30,9 +33,6 @@ const SCAN: &str = "set local statement_timeout = '10min'; \
                     set local plan_cache_mode = force_custom_plan; \
                     set local enable_seqscan = on; set local enable_hashjoin = on; \
                     set local enable_mergejoin = on";
-/// How long the rollback may take before a connection that comes back is closed instead.
-const ROLLBACK_TIMEOUT: Duration = Duration::from_secs(2);
-
 /// One store's database. Cheap to clone.
 #[derive(Clone, Debug)]
 pub struct Database {
@@ -96,16 +96,8 @@ impl Database {
                 ("statement_timeout", millis(STATEMENT_TIMEOUT)),
                 ("lock_timeout", millis(STATEMENT_TIMEOUT)),
                 ("idle_in_transaction_session_timeout", millis(READ_TIMEOUT)),
-                // Every statement finds its rows by a key. Planned once, and never as a scan, whatever
-                // the planner believes of tables that were empty a moment ago.
-                ("plan_cache_mode", "force_generic_plan".to_owned()),
-                ("enable_seqscan", "off".to_owned()),
-                ("enable_hashjoin", "off".to_owned()),
-                ("enable_mergejoin", "off".to_owned()),
-                ("jit", "off".to_owned()),
-                // The rollback after each use is for nothing nearly always, and says so.
-                ("client_min_messages", "error".to_owned()),
-            ]);
+            ])
+            .options(PLANNED_BY_KEY);
         let broken = Arc::new(LastBreak::default());
         let seen = broken.clone();
         let pool = PgPoolOptions::new()
@@ -117,18 +109,6 @@ impl Database {
                 let outlived =
                     seen.outlived_by(about.age) || engine::planted!(KeepTimedOutConnection);
                 Box::pin(async move { Ok(outlived) })
-            })
-            // The second line: no transaction survives its user.
-            .after_release(|connection, _| {
-                Box::pin(async move {
-                    if engine::planted!(KeepTimedOutConnection) {
-                        return Ok(true);
-                    }
-                    let rollback = sqlx::raw_sql("rollback").execute(connection);
-                    Ok(tokio::time::timeout(ROLLBACK_TIMEOUT, rollback)
-                        .await
-                        .is_ok_and(|r| r.is_ok()))
-                })
             })
             .connect_lazy_with(options);
         Ok(Self { pool, broken, name, effects })
@@ -305,7 +285,7 @@ impl DatabaseError {
             Self::Unreachable { source, .. } => ("database_unavailable", source, false),
             Self::Interrupted { source, .. } => ("database_unavailable", source, true),
             Self::Busy { source, .. } => ("database_busy", source, false),
-            Self::Refused { source, .. } => ("database_refused", source, false),
+            Self::Refused { source, .. } => (REFUSED, source, false),
         };
         let trouble = Trouble::new(code, format!("{self}: {source}"));
         if executed { trouble } else { trouble.not_executed() }

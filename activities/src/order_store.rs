@@ -26,14 +26,15 @@ use uuid::Uuid;
 use crate::database::{Database, DatabaseError};
 use crate::effect::{EffectSql, effect_sql};
 use crate::gather::Gather;
-use crate::order::OrderId;
+use crate::money::Currency;
+use crate::order::{Line, OrderId};
 
 /// What an operator reads when it does not answer.
 pub const NAME: &str = "order database";
 
 static EFFECTS: EffectSql = effect_sql!("orders");
 
-/// How many cancellations are gathered into one transaction.
+/// How many cancellations, or baskets to be priced, are gathered into one transaction.
 const GATHERED_MAX: usize = 256;
 
 /// The order service. Cheap to clone.
@@ -41,6 +42,7 @@ const GATHERED_MAX: usize = 256;
 pub struct Orders {
     database: Database,
     cancellations: Gather<(Attempt, OrderId, CancelReason), Result<(), UndoFailure>>,
+    pricings: Gather<(Vec<Line>, Currency), Pricing>,
 }
 
 impl Orders {
@@ -52,7 +54,11 @@ impl Orders {
             let database = database.clone();
             move |calls| cancel::cancel(database.clone(), calls)
         });
-        Ok(Self { database, cancellations })
+        let pricings = Gather::new(GATHERED_MAX, {
+            let database = database.clone();
+            move |baskets| prices::price(database.clone(), baskets)
+        });
+        Ok(Self { database, cancellations, pricings })
     }
 
     /// The database, which the payments share.

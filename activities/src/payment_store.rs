@@ -19,7 +19,7 @@ mod event;
 mod find;
 mod record;
 
-pub use event::{RecordedEvent, StoredEvent};
+pub use event::{Book, RecordedEvent, StoredEvent};
 pub use find::Payment;
 
 pub(crate) use change::{PaymentChange, PaymentStatus, RefundRow};

@@ -26,7 +26,7 @@ use workflows::Checkout;
 
 use super::checkout_request::CheckoutRequest;
 use super::checkout_view::{self, Money, in_books, needs_books};
-use super::problems::{CHECKOUT_NOT_FOUND, PRICE_CHANGED, of_store};
+use super::problems::{CHECKOUT_NOT_FOUND, PRICE_CHANGED, of_trouble};
 use super::{PLACE_ORDER, Storefront};
 
 /// How long a cancellation waits for what the saga makes of it.
@@ -196,8 +196,8 @@ impl Storefront {
         request: &CheckoutRequest,
         key: &StartKey,
     ) -> Result<Checkout, Problem> {
-        let pricing = self.shop.price(&request.lines(), request.currency).await;
-        let pricing = pricing.map_err(|error| of_store(&error))?;
+        let pricing = self.shop.price(request.lines(), request.currency).await;
+        let pricing = pricing.map_err(|trouble| of_trouble(&trouble))?;
         request.unknown_skus(&pricing.unknown).problem()?;
         let total = total(&pricing.lines, request.currency).map_err(|error| {
             let mut errors = fields::Errors::default();

@@ -1,6 +1,6 @@
 //! What can go wrong in the shop, beyond what can go wrong at any door.
 
-use activities::database::DatabaseError;
+use activities::database::{DatabaseError, REFUSED};
 use engine::Trouble;
 use gateway::Problem;
 use gateway::problem::{INTERNAL, Retry, UNAVAILABLE};
@@ -41,8 +41,10 @@ pub(super) fn of_store(error: &DatabaseError) -> Problem {
     }
 }
 
-/// What the payment gateway reads when its event could not be kept: it sends it again.
+/// The same of a call that was gathered with others. The payment gateway sends an event again that
+/// could not be kept.
 pub(super) fn of_trouble(trouble: &Trouble) -> Problem {
+    let code = if trouble.code == REFUSED { &INTERNAL } else { &UNAVAILABLE };
     let cause = std::io::Error::other(format!("{}: {}", trouble.code, trouble.message));
-    Problem::new(&UNAVAILABLE).caused_by(&cause)
+    Problem::new(code).caused_by(&cause)
 }

@@ -18,11 +18,11 @@ const EVENTS_MAX: u32 = 500;
 
 /// A seam for tests without databases.
 pub(crate) trait Stores: Send + Sync {
-    fn price<'a>(
-        &'a self,
-        lines: &'a [Line],
+    fn price(
+        &self,
+        lines: Vec<Line>,
         currency: Currency,
-    ) -> BoxFuture<'a, Result<Pricing, DatabaseError>>;
+    ) -> BoxFuture<'_, Result<Pricing, Trouble>>;
     fn availability<'a>(
         &'a self,
         sku: &'a str,
@@ -43,6 +43,8 @@ pub(crate) trait Stores: Send + Sync {
     fn verified_event(&self, signature: &str, body: &[u8]) -> Result<Event, EventError>;
     /// Keeps the event, once.
     fn record_event(&self, event: Event) -> BoxFuture<'_, Result<RecordedEvent, Trouble>>;
+    /// Those of the events with which our book of payments agrees by now.
+    fn events_agreed(&self, ids: Vec<String>) -> BoxFuture<'_, Result<Vec<String>, DatabaseError>>;
     /// Takes the events off the queue of reconciliation.
     fn events_processed(&self, ids: Vec<String>) -> BoxFuture<'_, Result<(), DatabaseError>>;
     /// Events that came in this time and are still in that queue.
@@ -61,11 +63,11 @@ pub(crate) struct RealStores {
 }
 
 impl Stores for RealStores {
-    fn price<'a>(
-        &'a self,
-        lines: &'a [Line],
+    fn price(
+        &self,
+        lines: Vec<Line>,
         currency: Currency,
-    ) -> BoxFuture<'a, Result<Pricing, DatabaseError>> {
+    ) -> BoxFuture<'_, Result<Pricing, Trouble>> {
         Box::pin(self.orders.price(lines, currency))
     }
 
@@ -99,6 +101,10 @@ impl Stores for RealStores {
 
     fn record_event(&self, event: Event) -> BoxFuture<'_, Result<RecordedEvent, Trouble>> {
         Box::pin(self.payments.store.record_event(event))
+    }
+
+    fn events_agreed(&self, ids: Vec<String>) -> BoxFuture<'_, Result<Vec<String>, DatabaseError>> {
+        Box::pin(async move { self.payments.store.agreed_events(&ids).await })
     }
 
     fn events_processed(&self, ids: Vec<String>) -> BoxFuture<'_, Result<(), DatabaseError>> {

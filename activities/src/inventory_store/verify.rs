@@ -15,7 +15,7 @@ const STOCK_IN_BOUNDS: &str = "
     where reserved < 0 or reserved > on_hand
     limit $1";
 
-/// Both ways: a line of a sku that has no stock row counts too.
+/// Both ways: a line of a sku that has no stock row, or of a reservation that is not there, counts too.
 const RESERVED_IS_SUM_OF_LINES: &str = "
     select 'reserved_is_sum_of_lines' as invariant, sku as id,
            format('reserved %s, open lines %s', coalesce(stock.reserved, 0), coalesce(line.sum, 0))
@@ -24,8 +24,8 @@ const RESERVED_IS_SUM_OF_LINES: &str = "
     full join (
         select sku, sum(quantity) as sum
         from inventory.reservation_line
-        join inventory.reservation using (order_id)
-        where state in ('held', 'pinned')
+        left join inventory.reservation using (order_id)
+        where state is null or state in ('held', 'pinned')
         group by sku
     ) as line using (sku)
     where coalesce(stock.reserved, 0) <> coalesce(line.sum, 0)

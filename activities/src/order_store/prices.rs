@@ -1,11 +1,12 @@
 //! What products cost.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 
+use engine::Trouble;
 use serde::{Deserialize, Serialize};
 
 use super::Orders;
-use crate::database::DatabaseError;
+use crate::database::{Database, DatabaseError};
 use crate::money::{Currency, Money};
 use crate::order::{Line, PricedLine};
 
@@ -15,9 +16,9 @@ pub(super) const STATEMENTS: [&str; 2] = [FIND, LOAD];
 const PRICES_MAX: usize = 1000;
 
 const FIND: &str = "
-    select sku, name, amount
-    from orders.price
-    where currency = $1 and sku = any($2)";
+    select price.sku, price.currency, price.name, price.amount
+    from unnest($1::text[], $2::text[]) as asked (sku, currency)
+    join orders.price using (sku, currency)";
 
 const LOAD: &str = "
     insert into orders.price (sku, currency, amount, name)
@@ -51,32 +52,10 @@ pub struct Pricing {
 }
 
 impl Orders {
-    /// What the lines cost one by one, in one statement.
-    pub async fn price(
-        &self,
-        lines: &[Line],
-        currency: Currency,
-    ) -> Result<Pricing, DatabaseError> {
-        // PostgreSQL refuses text with a NUL; no sku has one, so it is unknown without asking.
-        let skus = lines.iter().map(|line| line.sku.as_str()).filter(|sku| !sku.contains('\0'));
-        let skus: Vec<&str> = skus.collect();
-        let query = sqlx::query_as(FIND).bind(currency.code()).bind(skus);
-        let rows: Vec<(String, String, i64)> = self.database.fetch_all(query).await?;
-        let prices: HashMap<_, _> =
-            rows.iter().map(|(sku, name, amount)| (sku.as_str(), (name, *amount))).collect();
-        let mut pricing = Pricing { lines: Vec::with_capacity(lines.len()), unknown: Vec::new() };
-        for Line { sku, quantity } in lines {
-            match prices.get(sku.as_str()) {
-                Some((name, unit_price)) => pricing.lines.push(PricedLine {
-                    sku: sku.clone(),
-                    name: (*name).clone(),
-                    quantity: *quantity,
-                    unit_price: *unit_price,
-                }),
-                None => pricing.unknown.push(sku.clone()),
-            }
-        }
-        Ok(pricing)
+    /// What the lines of a basket cost one by one. Whoever asks at the same time shares one
+    /// statement.
+    pub async fn price(&self, lines: Vec<Line>, currency: Currency) -> Result<Pricing, Trouble> {
+        self.pricings.call((lines, currency)).await
     }
 
     /// Sets prices, some at a time; the last one of a sku and currency counts. Answers how many
@@ -98,4 +77,41 @@ impl Orders {
         }
         Ok(changed)
     }
+}
+
+/// Prices many baskets in one statement.
+pub(super) async fn price(
+    database: Database,
+    baskets: Vec<(Vec<Line>, Currency)>,
+) -> Result<Vec<Pricing>, Trouble> {
+    let asked = baskets.iter().flat_map(|(lines, currency)| {
+        lines.iter().map(|line| (line.sku.as_str(), currency.code()))
+    });
+    // PostgreSQL refuses text with a NUL; no sku has one, so it is unknown without asking.
+    let asked: BTreeSet<(&str, &str)> = asked.filter(|(sku, _)| !sku.contains('\0')).collect();
+    let (skus, codes): (Vec<_>, Vec<_>) = asked.into_iter().unzip();
+    let rows = database.fetch_all(sqlx::query_as(FIND).bind(skus).bind(codes)).await;
+    let rows: Vec<(String, String, String, i64)> = rows.map_err(|error| error.trouble())?;
+    let prices = rows.iter().map(|(sku, code, name, amount)| {
+        ((sku.as_str(), code.as_str()), (name.as_str(), *amount))
+    });
+    let prices: Prices<'_> = prices.collect();
+    Ok(baskets.into_iter().map(|(lines, currency)| pricing(lines, currency, &prices)).collect())
+}
+
+/// By sku and currency: the name of a product, and what one costs.
+type Prices<'a> = HashMap<(&'a str, &'a str), (&'a str, i64)>;
+
+fn pricing(basket: Vec<Line>, currency: Currency, prices: &Prices<'_>) -> Pricing {
+    let mut pricing = Pricing { lines: Vec::with_capacity(basket.len()), unknown: Vec::new() };
+    for Line { sku, quantity } in basket {
+        match prices.get(&(sku.as_str(), currency.code())) {
+            Some((name, unit_price)) => {
+                let (name, unit_price) = ((*name).to_owned(), *unit_price);
+                pricing.lines.push(PricedLine { sku, name, quantity, unit_price });
+            }
+            None => pricing.unknown.push(sku),
+        }
+    }
+    pricing
 }

@@ -15,14 +15,15 @@ pub(super) const STATEMENTS: [&str; 8] = [
     NO_PAYMENT_HALF_WAY,
 ];
 
+/// Both ways: lines without an order count too.
 const SUBTOTAL_IS_SUM_OF_LINES: &str = "
-    select 'subtotal_is_sum_of_lines' as invariant, id::text,
+    select 'subtotal_is_sum_of_lines' as invariant, coalesce(id, line.order_id)::text as id,
            format('subtotal %s, lines %s', subtotal, coalesce(line.sum, 0)) as detail
     from orders.orders
-    left join (
+    full join (
         select order_id, sum(line_total) as sum from orders.order_line group by order_id
     ) as line on line.order_id = orders.id
-    where subtotal <> coalesce(line.sum, 0)
+    where subtotal is distinct from coalesce(line.sum, 0)
     limit $1";
 
 /// A check of the table too; asked again, in case somebody dropped it.

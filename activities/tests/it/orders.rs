@@ -169,9 +169,9 @@ async fn prices_are_ours_and_what_has_none_is_named() {
     assert_eq!(orders.load_prices(&[price("a", 100), price("b", 5)]).await.unwrap(), 2);
     assert_eq!(orders.load_prices(&[price("a", 250), price("b", 5)]).await.unwrap(), 1);
     let basket = lines(&[("a", 1), ("nobody", 1), ("a", 2), ("nul\0", 1)]);
-    let pricing = orders.price(&basket, Currency::Usd).await.unwrap();
+    let pricing = orders.price(basket.clone(), Currency::Usd).await.unwrap();
     assert_eq!(pricing.lines, priced(&[("a", 1), ("a", 2)]));
     assert_eq!(pricing.unknown, ["nobody", "nul\0"]);
-    let pricing = orders.price(&basket[..1], Currency::Jpy).await.unwrap();
+    let pricing = orders.price(basket[..1].to_vec(), Currency::Jpy).await.unwrap();
     assert_eq!(pricing.unknown, ["a"]);
 }

@@ -26,11 +26,6 @@ const COMMIT_TIMEOUT: Duration = Duration::from_secs(12);
 /// How long to wait before a lost connection is made again.
 const RECONNECT_AFTER: Duration = Duration::from_millis(100);
 
-/// The plan of the one statement never changes: rows are found by their keys, whatever the
-/// planner believes of the tables' sizes.
-const SESSION: &str = "set plan_cache_mode = force_generic_plan; set enable_hashjoin = off; \
-                       set enable_mergejoin = off; set enable_seqscan = off; set jit = off";
-
 /// What became of a record.
 #[derive(Debug)]
 pub(crate) enum Written {
@@ -162,10 +157,6 @@ impl Writer {
 
     async fn connect(&self) -> Result<PgConnection, StoreError> {
         let mut connection = self.store.connection().await?;
-        match tokio::time::timeout(COMMIT_TIMEOUT, connection.execute(SESSION)).await {
-            Ok(set) => set?,
-            Err(_) => return Err(StoreError::Unavailable(sqlx::Error::PoolTimedOut)),
-        };
         if crate::planted!(AsyncCommit) {
             connection.execute("set synchronous_commit = off").await?;
         }

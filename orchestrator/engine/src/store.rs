@@ -59,17 +59,32 @@ pub fn connect_options(url: &str) -> Result<PgConnectOptions, sqlx::Error> {
     Ok(if is_here || is_said { options } else { options.ssl_mode(PgSslMode::VerifyFull) })
 }
 
+/// Session settings for statements that find their rows by a key: planned once, whatever the values,
+/// and with costs that count nothing but rows. A plan is often made while a table is small, when
+/// reading all of it looks cheaper than looking up ten keys, and then kept while it grows.
+pub const PLANNED_BY_KEY: [(&str, &str); 10] = [
+    ("plan_cache_mode", "force_generic_plan"),
+    ("enable_seqscan", "off"),
+    ("enable_hashjoin", "off"),
+    ("enable_mergejoin", "off"),
+    ("jit", "off"),
+    ("seq_page_cost", "0"),
+    ("random_page_cost", "0"),
+    ("cpu_tuple_cost", "1"),
+    ("cpu_index_tuple_cost", "1"),
+    ("cpu_operator_cost", "0.001"),
+];
+
 impl Store {
     /// Connects to the `amends` database.
     pub async fn connect(url: &str) -> Result<Self, StoreError> {
-        let options = connect_options(url)?.options([
-            ("statement_timeout", STATEMENT_TIMEOUT.as_millis().to_string()),
-            ("lock_timeout", "5000".to_owned()),
-            ("idle_in_transaction_session_timeout", "5000".to_owned()),
-            // Every statement finds its rows by a key, whatever the values: planning one over all
-            // partitions for each execution would cost more than running it.
-            ("plan_cache_mode", "force_generic_plan".to_owned()),
-        ]);
+        let options = connect_options(url)?
+            .options([
+                ("statement_timeout", STATEMENT_TIMEOUT.as_millis().to_string()),
+                ("lock_timeout", "5000".to_owned()),
+                ("idle_in_transaction_session_timeout", "5000".to_owned()),
+            ])
+            .options(PLANNED_BY_KEY);
         let pool = PgPoolOptions::new()
             .max_connections(POOL_CONNECTIONS_MAX)
             .acquire_timeout(ACQUIRE_TIMEOUT)

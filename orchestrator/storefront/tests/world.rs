@@ -8,7 +8,7 @@ use activities::database::DatabaseError;
 use activities::inventory_store::Availability;
 use activities::order_store::{Cursor, Order, OrderSummary, Pricing};
 use activities::payment_gateway::signature::{Event, EventError};
-use activities::payment_store::{RecordedEvent, StoredEvent};
+use activities::payment_store::{Book, RecordedEvent, StoredEvent};
 use activities::{Currency, Line, OrderId, PricedLine};
 use axum::Router;
 use axum::body::{Body, to_bytes};
@@ -142,16 +142,13 @@ pub(super) struct TeaShop {
 }
 
 impl Stores for TeaShop {
-    fn price<'a>(
-        &'a self,
-        lines: &'a [Line],
+    fn price(
+        &self,
+        lines: Vec<Line>,
         _: Currency,
-    ) -> BoxFuture<'a, Result<Pricing, DatabaseError>> {
+    ) -> BoxFuture<'_, Result<Pricing, Trouble>> {
         if *self.down.lock().unwrap() {
-            let source = sqlx::Error::PoolTimedOut;
-            return Box::pin(async {
-                Err(DatabaseError::Unreachable { database: "order database", source })
-            });
+            return Box::pin(async { Err(Trouble::new("database_unavailable", "it is away")) });
         }
         let price = *self.price.lock().unwrap();
         let mut pricing = Pricing { lines: Vec::new(), unknown: Vec::new() };
@@ -218,9 +215,13 @@ impl Stores for TeaShop {
         Box::pin(async move {
             match down {
                 true => Err(Trouble::new("order_database_unreachable", "secret host")),
-                false => Ok(RecordedEvent { is_fresh: true, whose }),
+                false => Ok(RecordedEvent { is_fresh: true, whose, book: Book::Differs }),
             }
         })
+    }
+
+    fn events_agreed(&self, _: Vec<String>) -> BoxFuture<'_, Result<Vec<String>, DatabaseError>> {
+        Box::pin(async { Ok(Vec::new()) })
     }
 
     fn events_processed(&self, _: Vec<String>) -> BoxFuture<'_, Result<(), DatabaseError>> {

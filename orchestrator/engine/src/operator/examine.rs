@@ -8,8 +8,8 @@ use crate::store::Store;
 
 use super::NodeView;
 
-/// Partitions are made eight weeks ahead: with fewer than this something has been wrong for long.
-const WEEKS_MIN: usize = 4;
+/// Partitions are made four weeks ahead: with fewer than this something has been wrong for long.
+const WEEKS_MIN: usize = 2;
 
 /// What a database without shards is, and what to do about it.
 pub(crate) fn no_shards() -> Finding {
@@ -60,7 +60,7 @@ fn partitions(weeks: usize) -> Finding {
     match weeks < WEEKS_MIN {
         false => Finding::ok(SAGA.database, "partitions", found),
         true => {
-            let advice = "a node makes eight weeks at its start and every hour: look at its log";
+            let advice = "a node makes four weeks at its start and every hour: look at its log";
             Finding::warning(SAGA.database, "partitions", found, advice)
         }
     }

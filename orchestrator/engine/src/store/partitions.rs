@@ -9,7 +9,7 @@ use crate::id::SagaId;
 use crate::store::Store;
 
 /// How far ahead partitions are made: a node that can not make any for so long starts to fail.
-const AHEAD: Duration = Duration::weeks(8);
+const AHEAD: Duration = Duration::weeks(4);
 /// How far back the first ones reach, for sagas whose ids were made by a clock that is behind.
 const BEHIND: Duration = Duration::weeks(1);
 
