@@ -19,11 +19,11 @@ pub use pin::Pin;
 pub use receive::{Receipt, ReceiptKind};
 pub use reserve::{HOLD, Reservation, Reserve};
 
+use engine::gather::Gather;
 use engine::{Attempt, UndoFailure};
 
 use crate::database::{Database, DatabaseError};
 use crate::effect::{EffectSql, effect_sql};
-use crate::gather::Gather;
 use crate::order::OrderId;
 
 /// What an operator reads when it does not answer.

@@ -8,7 +8,6 @@ pub mod order;
 mod batch;
 pub mod database;
 pub mod effect;
-mod gather;
 pub mod migrate;
 pub mod verify;
 // The stores: the only SQL.

@@ -19,13 +19,13 @@ pub use list::{Cursor, OrderSummary};
 pub use pages::{Account, Books};
 pub use prices::{Price, Pricing};
 
+use engine::gather::Gather;
 use engine::{Attempt, UndoFailure};
 use sqlx::PgConnection;
 use uuid::Uuid;
 
 use crate::database::{Database, DatabaseError};
 use crate::effect::{EffectSql, effect_sql};
-use crate::gather::Gather;
 use crate::money::Currency;
 use crate::order::{Line, OrderId};
 

@@ -4,12 +4,12 @@
 //! What a step or its undo writes here goes in one transaction with its row in `orders.effect`, and
 //! many sagas share a commit.
 
+use engine::gather::Gather;
 use engine::{Attempt, Failure, Rejection, Trouble, UndoFailure};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use crate::database::Database;
-use crate::gather::Gather;
 use crate::order_store::Orders;
 use crate::payment_gateway::signature::Event;
 use record::{Done, Undone};

@@ -1,15 +1,17 @@
 //! What can go wrong between the engine and its database, sorted by what to do about it.
 
+use std::sync::Arc;
+
 /// A statement that did not succeed.
-#[derive(Debug, thiserror::Error)]
+#[derive(Clone, Debug, thiserror::Error)]
 pub enum StoreError {
     /// The database is away, busy or restarting: the same statement may succeed later. It may also
     /// have succeeded already, with only the answer lost.
     #[error("the amends database is unavailable")]
-    Unavailable(#[source] sqlx::Error),
+    Unavailable(#[source] Arc<sqlx::Error>),
     /// The statement itself is wrong, or the schema is not the one this build expects.
     #[error("the amends database refused a statement")]
-    Refused(#[source] sqlx::Error),
+    Refused(#[source] Arc<sqlx::Error>),
     /// A row that this build can not read.
     #[error("the amends database holds something this build can not read: {0}")]
     Unreadable(String),
@@ -38,6 +40,12 @@ pub fn is_passing(error: &sqlx::Error) -> bool {
 
 impl From<sqlx::Error> for StoreError {
     fn from(error: sqlx::Error) -> Self {
-        if is_passing(&error) { Self::Unavailable(error) } else { Self::Refused(error) }
+        if is_passing(&error) { Self::unavailable(error) } else { Self::Refused(Arc::new(error)) }
+    }
+}
+
+impl StoreError {
+    pub(crate) fn unavailable(error: sqlx::Error) -> Self {
+        Self::Unavailable(Arc::new(error))
     }
 }

@@ -181,7 +181,7 @@ impl Writer {
         };
         match tokio::time::timeout(COMMIT_TIMEOUT, record(connection, records)).await {
             Ok(recorded) => recorded,
-            Err(_) => Err(StoreError::Unavailable(sqlx::Error::PoolTimedOut)),
+            Err(_) => Err(StoreError::unavailable(sqlx::Error::PoolTimedOut)),
         }
     }
 

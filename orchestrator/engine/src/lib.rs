@@ -17,6 +17,7 @@ pub mod state;
 // The only SQL on schema saga.
 pub mod checkup;
 pub mod error;
+pub mod gather;
 pub mod schema;
 pub mod store;
 // What runs.

@@ -32,7 +32,7 @@ pub(crate) async fn run(node: Arc<Node>, stopped: CancellationToken) {
 }
 
 async fn listen(node: &Arc<Node>) -> Result<std::convert::Infallible, sqlx::Error> {
-    let mut listener = PgListener::connect_with(&node.store.pool).await?;
+    let mut listener = PgListener::connect_with(&node.store.pool.0).await?;
     listener.listen_all([INBOX_CHANNEL, SHARDS_CHANNEL]).await?;
     // What was left before the first listen is read now.
     node.inbox_poke.notify_one();

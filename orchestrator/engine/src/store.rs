@@ -8,6 +8,9 @@ use sqlx::postgres::{PgConnectOptions, PgConnection, PgPool, PgPoolOptions, PgSs
 use sqlx::{ConnectOptions, Connection, Postgres};
 
 use crate::error::{StoreError, is_passing};
+use crate::gather::Gather;
+use crate::id::SagaId;
+use query::Loaded;
 
 pub(crate) mod inbox;
 pub(crate) mod lease;
@@ -31,9 +34,15 @@ mod statement_tests;
 /// and the lease have connections of their own, which its callers can not starve.
 #[derive(Clone, Debug)]
 pub struct Store {
-    pub(crate) pool: PgPool,
+    pub(crate) pool: Pool,
     options: PgConnectOptions,
+    /// Sagas that somebody looks at.
+    looks: Gather<SagaId, Result<Option<Loaded>, StoreError>, StoreError>,
 }
+
+/// The connections of a store.
+#[derive(Clone, Debug)]
+pub(crate) struct Pool(pub(crate) PgPool);
 
 /// How long one statement may run.
 const STATEMENT_TIMEOUT: Duration = Duration::from_secs(10);
@@ -90,24 +99,20 @@ impl Store {
             .acquire_timeout(ACQUIRE_TIMEOUT)
             .connect_with(options.clone())
             .await?;
-        Ok(Self { pool, options })
+        let pool = Pool(pool);
+        let looks = Gather::new(query::LOOKS_MAX, {
+            let pool = pool.clone();
+            move |ids| query::load(pool.clone(), ids)
+        });
+        Ok(Self { pool, options, looks })
     }
 
-    /// Runs a statement on a connection of the pool. One that fails or takes too long, or whose caller
-    /// goes away in the middle, costs the connection: sqlx keeps sockets whose other end is gone.
+    /// See [`Pool::with`].
     pub(crate) async fn with<T>(
         &self,
         statement: impl AsyncFnOnce(&mut PgConnection) -> sqlx::Result<T>,
     ) -> Result<T, StoreError> {
-        let mut lease = Lease { connection: self.pool.acquire().await?, is_healthy: false };
-        match tokio::time::timeout(ANSWER_TIMEOUT, statement(&mut lease.connection)).await {
-            Ok(answer) => {
-                // The server answered, be it with an error of the statement.
-                lease.is_healthy = !matches!(&answer, Err(error) if is_passing(error));
-                Ok(answer?)
-            }
-            Err(_) => Err(StoreError::Unavailable(sqlx::Error::PoolTimedOut)),
-        }
+        self.pool.with(statement).await
     }
 
     /// A connection of one's own, outside the pool.
@@ -115,7 +120,26 @@ impl Store {
         let connecting = PgConnection::connect_with(&self.options);
         match tokio::time::timeout(ACQUIRE_TIMEOUT, connecting).await {
             Ok(connection) => Ok(connection?),
-            Err(_) => Err(StoreError::Unavailable(sqlx::Error::PoolTimedOut)),
+            Err(_) => Err(StoreError::unavailable(sqlx::Error::PoolTimedOut)),
+        }
+    }
+}
+
+impl Pool {
+    /// Runs a statement on a connection of the pool. One that fails or takes too long, or whose caller
+    /// goes away in the middle, costs the connection: sqlx keeps sockets whose other end is gone.
+    pub(crate) async fn with<T>(
+        &self,
+        statement: impl AsyncFnOnce(&mut PgConnection) -> sqlx::Result<T>,
+    ) -> Result<T, StoreError> {
+        let mut lease = Lease { connection: self.0.acquire().await?, is_healthy: false };
+        match tokio::time::timeout(ANSWER_TIMEOUT, statement(&mut lease.connection)).await {
+            Ok(answer) => {
+                // The server answered, be it with an error of the statement.
+                lease.is_healthy = !matches!(&answer, Err(error) if is_passing(error));
+                Ok(answer?)
+            }
+            Err(_) => Err(StoreError::unavailable(sqlx::Error::PoolTimedOut)),
         }
     }
 }

@@ -206,7 +206,7 @@ async fn drive_once_started(
 }
 
 fn unavailable() -> StartError {
-    StartError::Unavailable(StoreError::Unavailable(sqlx::Error::PoolTimedOut))
+    StartError::Unavailable(StoreError::unavailable(sqlx::Error::PoolTimedOut))
 }
 
 /// The first 16 bytes of a start key's hash.

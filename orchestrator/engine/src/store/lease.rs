@@ -114,7 +114,7 @@ impl LeaseConnection {
                 Ok(value)
             }
             Ok(Err(error)) => Err(error.into()),
-            Err(_) => Err(StoreError::Unavailable(sqlx::Error::PoolTimedOut)),
+            Err(_) => Err(StoreError::unavailable(sqlx::Error::PoolTimedOut)),
         }
     }
 

@@ -155,7 +155,7 @@ impl Store {
             .bind(&filter.fingerprint)
             .bind(rows),
         };
-        let mut found = query.fetch(&self.pool);
+        let mut found = query.fetch(&self.pool.0);
         let mut sagas = Vec::new();
         // Row by row, so that no more than one journal is in memory.
         while let Some(row) = found.try_next().await.map_err(too_long)? {

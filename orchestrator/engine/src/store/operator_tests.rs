@@ -56,7 +56,7 @@ async fn hot_statements_use_their_index_however_long_the_history_is() {
     let rest = "null, null, null, null, null";
     let one = SagaId::new(1, seconds_ago(1.0));
     let cases = [
-        (query::ONE_SAGA, format!("(1, '{one}')"), "_pkey"),
+        (query::SAGAS, format!("('{{{{1}}}}', '{{{{{one}}}}}')"), "_pkey"),
         (list::OPEN, format!("({all}, {rest}, null, null, null, 51)"), "_shard_id_next_at_"),
         (
             list::ATTENTION,

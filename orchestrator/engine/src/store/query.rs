@@ -1,5 +1,7 @@
-//! Reads one saga: its row, its shard's owner and its journal, in one statement and so as of one
-//! moment.
+//! Reads single sagas: row, shard's owner and journal, in one statement and so as of one moment.
+//! Whoever looks at the same time shares a statement.
+
+use std::collections::HashMap;
 
 use serde::de::DeserializeOwned;
 use serde::de::value::{Error as WordError, StrDeserializer};
@@ -10,10 +12,10 @@ use uuid::Uuid;
 
 use crate::error::StoreError;
 use crate::handler::Handlers;
-use crate::id::SagaId;
+use crate::id::{SagaId, ShardId};
 use crate::journal::{CODEC_JSON, Entry, JournalError, Problem, decode};
 use crate::payload::Payload;
-use crate::store::Store;
+use crate::store::{Pool, Store};
 use crate::view::{Look, SagaView, Summary};
 use crate::why::Owner;
 
@@ -57,19 +59,25 @@ macro_rules! journal {
 }
 pub(super) use journal;
 
-pub(super) const ONE_SAGA: &str = concat!(
+/// How many are read by one statement: with their journals they are in memory at once.
+pub(super) const LOOKS_MAX: usize = 32;
+
+/// `limit 1` keeps the planner to one index lookup a key.
+pub(super) const SAGAS: &str = concat!(
     "select ",
     columns!(),
     ",
        s.codec, s.input, clock_timestamp() as as_of, j.seqs, j.ats, j.codecs, j.bodies
-  from saga.saga s
+  from unnest($1::smallint[], $2::uuid[]) asked(shard_id, saga_id)
+ cross join lateral (
+       select * from saga.saga k
+        where k.shard_id = asked.shard_id and k.saga_id = asked.saga_id limit 1
+       ) s
   ",
     owner!(),
     "
  ",
-    journal!(""),
-    "
- where s.shard_id = $1 and s.saga_id = $2"
+    journal!("")
 );
 
 /// One saga as it was read.
@@ -106,16 +114,32 @@ impl Store {
 
     /// One saga's row and whole journal; none: no such saga.
     pub(crate) async fn load_one(&self, id: SagaId) -> Result<Option<Loaded>, StoreError> {
-        let query = sqlx::query(ONE_SAGA).bind(id.shard()).bind(id.uuid());
-        let Some(row) =
-            self.with(async |connection| query.fetch_optional(connection).await).await?
-        else {
-            return Ok(None);
-        };
-        let stored = Stored::from_row(&row)?;
-        let input = payload(id, row.try_get("codec")?, row.try_get("input")?)?;
-        Ok(Some(Loaded { stored, input, as_of: row.try_get("as_of")? }))
+        self.looks.call(id).await?
     }
+}
+
+/// What was looked for, in that order; one that can not be read is an error by itself.
+pub(super) async fn load(
+    pool: Pool,
+    ids: Vec<SagaId>,
+) -> Result<Vec<Result<Option<Loaded>, StoreError>>, StoreError> {
+    let shards: Vec<ShardId> = ids.iter().map(|id| id.shard()).collect();
+    let query = sqlx::query(SAGAS).bind(shards).bind(&ids);
+    let rows = pool.with(async |connection| query.fetch_all(connection).await).await?;
+    // A saga that two look for has two rows.
+    let mut found: HashMap<SagaId, Vec<_>> = HashMap::with_capacity(rows.len());
+    for row in &rows {
+        let id = SagaId::from(row.try_get::<Uuid, _>("saga_id")?);
+        found.entry(id).or_default().push(loaded(id, row));
+    }
+    let mut take = |id| found.get_mut(id).and_then(Vec::pop).transpose();
+    Ok(ids.iter().map(&mut take).collect())
+}
+
+fn loaded(id: SagaId, row: &PgRow) -> Result<Loaded, StoreError> {
+    let stored = Stored::from_row(row)?;
+    let input = payload(id, row.try_get("codec")?, row.try_get("input")?)?;
+    Ok(Loaded { stored, input, as_of: row.try_get("as_of")? })
 }
 
 /// An entry this build can not read, as an error of the store.

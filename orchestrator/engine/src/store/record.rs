@@ -167,7 +167,7 @@ pub(crate) async fn record(
     let query = query.bind(shards).bind(fences);
     let query = rows.bind(entries.bind(starts.bind(query))).bind(taken.0).bind(taken.1);
     if records.iter().any(|record| record.marks.before_commit()) {
-        return Err(StoreError::Unavailable(sqlx::Error::PoolClosed));
+        return Err(StoreError::unavailable(sqlx::Error::PoolClosed));
     }
     let row = query.fetch_one(connection).await?;
     let held: Option<Vec<Uuid>> = row.try_get("held")?;

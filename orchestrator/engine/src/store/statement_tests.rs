@@ -6,7 +6,7 @@ use super::operator_tests::database::Database;
 use super::{inbox, lease, list, load, nodes, operate, partitions, query, record, start, verify};
 
 const STATEMENTS: [(&str, &str); 38] = [
-    ("one saga", query::ONE_SAGA),
+    ("sagas", query::SAGAS),
     ("open", list::OPEN),
     ("attention", list::ATTENTION),
     ("failing", list::FAILING),

@@ -69,7 +69,7 @@ impl Store {
         let mut after = (-1_i16, Uuid::nil());
         loop {
             let query = sqlx::query(SAGAS_AFTER).bind(after.0).bind(after.1).bind(PAGE_SAGAS);
-            let mut rows = query.fetch(&self.pool);
+            let mut rows = query.fetch(&self.pool.0);
             let mut read = 0;
             while let Some(row) = rows.try_next().await? {
                 let stored = Stored::from_row(&row)?;

@@ -86,7 +86,7 @@ impl Database {
 
     pub(in crate::store) async fn count(&self, table: &str) -> i64 {
         let count = AssertSqlSafe(format!("select count(*) from {table}"));
-        sqlx::query_scalar(count).fetch_one(&self.store.pool).await.unwrap()
+        sqlx::query_scalar(count).fetch_one(&self.store.pool.0).await.unwrap()
     }
 
     /// A saga with this journal, each list of facts written so many seconds from now, and the row
@@ -121,7 +121,7 @@ impl Database {
             .bind(&row.attention)
             .bind(entries.len() as i32)
             .bind(at)
-            .execute(&self.store.pool)
+            .execute(&self.store.pool.0)
             .await
             .unwrap();
         assert_eq!(row.phase == Phase::Ended, row.next_at.is_none());
@@ -149,7 +149,7 @@ impl Database {
             .bind(at)
             .bind(CODEC_JSON)
             .bind(encode(facts))
-            .execute(&self.store.pool)
+            .execute(&self.store.pool.0)
             .await
             .unwrap();
     }
@@ -172,7 +172,7 @@ impl Database {
                    now()
               from unnest($1::uuid[]) with ordinality u(id, n)";
         for (ids, ended) in [(ids(ended, 8.0), true), (ids(open, 0.5), false)] {
-            sqlx::query(insert).bind(ids).bind(ended).execute(&self.store.pool).await.unwrap();
+            sqlx::query(insert).bind(ids).bind(ended).execute(&self.store.pool.0).await.unwrap();
         }
         let entries = "
             insert into saga.entry (shard_id, saga_id, seq, at, codec, body)
@@ -209,7 +209,7 @@ pub(in crate::store) fn owner(store: &Store) -> Poke {
 
 async fn take(store: &Store, shard: i16) {
     let messages: Vec<(Uuid, Uuid, Json<Message>)> =
-        sqlx::query_as(INBOX).bind(shard).fetch_all(&store.pool).await.unwrap();
+        sqlx::query_as(INBOX).bind(shard).fetch_all(&store.pool.0).await.unwrap();
     for (message_id, saga_id, Json(message)) in messages {
         let loaded = store.load_one(saga_id.into()).await.unwrap().unwrap();
         let entries = loaded.stored.entries.unwrap();
@@ -223,7 +223,7 @@ async fn take(store: &Store, shard: i16) {
             .bind(entries.len() as i32 + 1)
             .bind(seconds_ago(0.0))
             .bind(encode(&facts))
-            .execute(&store.pool)
+            .execute(&store.pool.0)
             .await
             .unwrap();
     }

@@ -2,11 +2,14 @@
 //!
 //! There is no linger: a call that finds nobody before it runs at once and alone.
 
+use std::fmt;
 use std::future::Future;
 use std::time::Duration;
 
-use engine::Trouble;
 use tokio::sync::{mpsc, oneshot};
+
+use crate::error::StoreError;
+use crate::failure::Trouble;
 
 /// How many callers may wait; more wait before they are let in.
 const WAITING_MAX: usize = 4096;
@@ -15,40 +18,66 @@ const BATCH_TIMEOUT: Duration = Duration::from_secs(20);
 
 /// Hands the calls of many callers to one task, which carries them out a batch at a time. Cheap to
 /// clone; the task ends with the last clone.
-#[derive(Debug)]
-pub(crate) struct Gather<C, A> {
-    waiting: mpsc::Sender<(C, oneshot::Sender<Result<A, Trouble>>)>,
+pub struct Gather<C, A, E = Trouble> {
+    waiting: mpsc::Sender<Waiting<C, A, E>>,
 }
 
-impl<C, A> Clone for Gather<C, A> {
+type Waiting<C, A, E> = (C, oneshot::Sender<Result<A, E>>);
+
+/// What befalls a whole batch, and so each of its calls.
+pub trait Common: Clone + Send + 'static {
+    /// The batch gave no answer: nobody knows what became of it.
+    fn no_answer(why: &str) -> Self;
+}
+
+impl Common for Trouble {
+    fn no_answer(why: &str) -> Self {
+        Self::new("batch_not_answered", format!("the batch gave no answer: {why}"))
+    }
+}
+
+impl Common for StoreError {
+    fn no_answer(why: &str) -> Self {
+        Self::unavailable(sqlx::Error::Io(std::io::Error::other(why.to_owned())))
+    }
+}
+
+impl<C, A, E> Clone for Gather<C, A, E> {
     fn clone(&self) -> Self {
         Self { waiting: self.waiting.clone() }
     }
 }
 
-impl<C: Send + 'static, A: Send + 'static> Gather<C, A> {
-    /// Starts the task. `carry_out` gets 1 to `batch_max` calls and answers each, in their order.
-    pub(crate) fn new<F>(
+impl<C, A, E> fmt::Debug for Gather<C, A, E> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Gather").finish_non_exhaustive()
+    }
+}
+
+impl<C: Send + 'static, A: Send + 'static, E: Common> Gather<C, A, E> {
+    /// Starts the task. `carry_out` gets 1 to `batch_max` calls and answers each, in their order. Must
+    /// be called within a tokio runtime.
+    pub fn new<F>(
         batch_max: usize,
         carry_out: impl Fn(Vec<C>) -> F + Send + Sync + 'static,
     ) -> Self
     where
-        F: Future<Output = Result<Vec<A>, Trouble>> + Send,
+        F: Future<Output = Result<Vec<A>, E>> + Send,
     {
         let (waiting, mut queue) = mpsc::channel(WAITING_MAX);
         tokio::spawn(async move {
-            let mut batch: Vec<(C, oneshot::Sender<Result<A, Trouble>>)> = Vec::new();
+            let mut batch: Vec<Waiting<C, A, E>> = Vec::new();
             while queue.recv_many(&mut batch, batch_max).await > 0 {
                 let (calls, callers): (Vec<_>, Vec<_>) = batch.drain(..).unzip();
                 let answers = tokio::time::timeout(BATCH_TIMEOUT, carry_out(calls)).await;
-                let answers = answers.unwrap_or_else(|_| Err(no_answer("it took too long")));
+                let answers = answers.unwrap_or_else(|_| Err(E::no_answer("it took too long")));
                 // A caller that went away misses its answer; its call was carried out.
                 match answers {
                     Ok(answers) => callers.into_iter().zip(answers).for_each(|(caller, answer)| {
                         let _ = caller.send(Ok(answer));
                     }),
-                    Err(trouble) => callers.into_iter().for_each(|caller| {
-                        let _ = caller.send(Err(trouble.clone()));
+                    Err(error) => callers.into_iter().for_each(|caller| {
+                        let _ = caller.send(Err(error.clone()));
                     }),
                 }
             }
@@ -57,17 +86,13 @@ impl<C: Send + 'static, A: Send + 'static> Gather<C, A> {
     }
 
     /// Has `call` carried out. Once it is let in, it is carried out even when the caller goes away.
-    pub(crate) async fn call(&self, call: C) -> Result<A, Trouble> {
+    pub async fn call(&self, call: C) -> Result<A, E> {
         let (caller, answer) = oneshot::channel();
-        let gone = |_| no_answer("its task has ended");
         // Not let in: nothing was done, but that makes no difference to who tries again.
-        self.waiting.send((call, caller)).await.map_err(|_| no_answer("its task has ended"))?;
-        answer.await.map_err(gone)?
+        let let_in = self.waiting.send((call, caller)).await;
+        let_in.map_err(|_| E::no_answer("its task has ended"))?;
+        answer.await.map_err(|_| E::no_answer("its task has ended"))?
     }
-}
-
-fn no_answer(why: &str) -> Trouble {
-    Trouble::new("batch_not_answered", format!("the batch gave no answer: {why}"))
 }
 
 #[cfg(test)]
@@ -82,7 +107,7 @@ mod tests {
     #[tokio::test]
     async fn who_waits_during_a_batch_is_in_the_next_one() {
         let (sizes, gate) = (Arc::new(Mutex::new(Vec::new())), Arc::new(Semaphore::new(0)));
-        let gather = Gather::new(3, {
+        let gather = Gather::<_, _>::new(3, {
             let (sizes, gate) = (sizes.clone(), gate.clone());
             move |calls: Vec<u32>| {
                 let (sizes, gate) = (sizes.clone(), gate.clone());
@@ -114,7 +139,7 @@ mod tests {
     #[tokio::test]
     async fn a_call_is_carried_out_though_its_caller_went_away() {
         let (done, gate) = (Arc::new(AtomicUsize::new(0)), Arc::new(Semaphore::new(0)));
-        let gather = Gather::new(8, {
+        let gather = Gather::<_, _>::new(8, {
             let (done, gate) = (done.clone(), gate.clone());
             move |calls: Vec<()>| {
                 let (done, gate) = (done.clone(), gate.clone());
