@@ -21,6 +21,9 @@ use clap::{Parser, Subcommand};
 use databases::{DataDir, Databases};
 use gateway::cli::Global;
 
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 /// Under which heading the options of all commands stand.
 const GLOBAL: &str = "Options of every command";
 

@@ -17,7 +17,9 @@ use gateway::api::store_problem;
 use gateway::body::{BODY_BYTES_MAX, Json, fields};
 use gateway::idempotency::{IdempotencyKey, fingerprint};
 use gateway::prefer::Wait;
-use gateway::problem::{BUSY, IDEMPOTENCY_KEY_REUSED, INTERNAL, TOO_LATE_TO_CANCEL, UNAVAILABLE};
+use gateway::problem::{
+    BUSY, IDEMPOTENCY_KEY_REUSED, INTERNAL, KEY_EXPIRED, TOO_LATE_TO_CANCEL, UNAVAILABLE,
+};
 use gateway::{Customer, Problem, etag};
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
@@ -73,6 +75,9 @@ pub(super) async fn start(
         (_, true) => shop.sagas.view(id).await.map_err(|error| store_problem(&error)),
         (_, false) => Ok(None),
     };
+    if existing && matches!(view, Ok(None)) {
+        return Err(Problem::new(&KEY_EXPIRED));
+    }
     // It is started, whatever can be seen of it now.
     let mut response = match view.ok().flatten() {
         Some(view) => shop.answer(&view).await,

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use futures_util::future::join_all;
 use serde_json::json;
-use sqlx::{Connection, PgConnection};
+use sqlx::{AssertSqlSafe, Connection, PgConnection};
 
 use crate::harness::{Setup, Shop, until};
 
@@ -57,6 +57,27 @@ async fn a_charge_that_nobody_saw_is_found_and_not_made_again() {
         assert_eq!(captured[0]["amount_minor"], 900, "{kind}");
         shop.verify();
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_key_whose_checkout_is_not_kept_any_more_makes_no_second_order() {
+    let shop = Shop::open(&[("tea", 10)]).await;
+    let node = shop.node().await;
+    let ann = node.customer("ann");
+    let id = ann.buy("first", &[("tea", 1)], "pm_card_visa").await.id();
+    assert_eq!(ann.end(&id).await["status"], "completed");
+
+    // As when the partition of its week is dropped.
+    let mut amends = PgConnection::connect(&shop.databases.amends).await.unwrap();
+    for table in ["saga.entry", "saga.saga"] {
+        let delete = AssertSqlSafe(format!("delete from {table}"));
+        sqlx::query(delete).execute(&mut amends).await.unwrap();
+    }
+    let again = ann.buy("first", &[("tea", 1)], "pm_card_visa").await;
+    assert_eq!(again.status, 409, "{}", again.body);
+    assert_eq!(again.body["code"], "key_expired");
+    assert_eq!(shop.simulator.lines("captured").len(), 1);
+    assert_eq!(shop.sagas().await, 0, "nothing was started");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -69,7 +69,7 @@ async fn nothing_is_refused_of_databases_on_which_a_node_runs() {
     for (check, found) in [
         ("shards", "has 8 shards"),
         ("nodes", "has 1 nodes that are alive"),
-        ("partitions", "has partitions for 9 weeks"),
+        ("partitions", "has partitions for 5 weeks"),
         ("settings", "with a key and a webhook secret"),
     ] {
         let one = findings(&verdict, check);

@@ -20,6 +20,10 @@ use local_postgres::LocalPostgres;
 
 use meter::{Meter, Usage};
 
+/// As in the program.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 /// What to run.
 #[derive(Clone, Copy, Debug, ValueEnum)]
 enum Workload {

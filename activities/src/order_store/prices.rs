@@ -92,9 +92,9 @@ pub(super) async fn price(
     let (skus, codes): (Vec<_>, Vec<_>) = asked.into_iter().unzip();
     let rows = database.fetch_all(sqlx::query_as(FIND).bind(skus).bind(codes)).await;
     let rows: Vec<(String, String, String, i64)> = rows.map_err(|error| error.trouble())?;
-    let prices = rows.iter().map(|(sku, code, name, amount)| {
-        ((sku.as_str(), code.as_str()), (name.as_str(), *amount))
-    });
+    let prices = rows
+        .iter()
+        .map(|(sku, code, name, amount)| ((sku.as_str(), code.as_str()), (name.as_str(), *amount)));
     let prices: Prices<'_> = prices.collect();
     Ok(baskets.into_iter().map(|(lines, currency)| pricing(lines, currency, &prices)).collect())
 }

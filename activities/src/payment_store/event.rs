@@ -58,10 +58,11 @@ const AGREED: &str = concat!(
     agrees!()
 );
 
+/// By id alone: with `processed_at is null` beside it all that waits would be read.
 const PROCESSED: &str = "
     update orders.gateway_event
-    set processed_at = now()
-    where id = any($1) and processed_at is null
+    set processed_at = coalesce(processed_at, now())
+    where id = any($1)
     returning id";
 
 const UNPROCESSED: &str = "

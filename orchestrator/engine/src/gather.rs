@@ -57,10 +57,7 @@ impl<C, A, E> fmt::Debug for Gather<C, A, E> {
 impl<C: Send + 'static, A: Send + 'static, E: Common> Gather<C, A, E> {
     /// Starts the task. `carry_out` gets 1 to `batch_max` calls and answers each, in their order. Must
     /// be called within a tokio runtime.
-    pub fn new<F>(
-        batch_max: usize,
-        carry_out: impl Fn(Vec<C>) -> F + Send + Sync + 'static,
-    ) -> Self
+    pub fn new<F>(batch_max: usize, carry_out: impl Fn(Vec<C>) -> F + Send + Sync + 'static) -> Self
     where
         F: Future<Output = Result<Vec<A>, E>> + Send,
     {

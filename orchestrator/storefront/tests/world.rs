@@ -142,11 +142,7 @@ pub(super) struct TeaShop {
 }
 
 impl Stores for TeaShop {
-    fn price(
-        &self,
-        lines: Vec<Line>,
-        _: Currency,
-    ) -> BoxFuture<'_, Result<Pricing, Trouble>> {
+    fn price(&self, lines: Vec<Line>, _: Currency) -> BoxFuture<'_, Result<Pricing, Trouble>> {
         if *self.down.lock().unwrap() {
             return Box::pin(async { Err(Trouble::new("database_unavailable", "it is away")) });
         }

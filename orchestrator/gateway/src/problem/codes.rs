@@ -103,6 +103,10 @@ codes! {
         "This key was used for a different request",
         "You used this Idempotency-Key before, with another body. Nothing was started; `existing` is what the first request made.",
         "Use a new key for a new request. If you meant to repeat the first one, send the same body.";
+    KEY_EXPIRED = 409 "key_expired", Retry::NEW_KEY,
+        "This key was used too long ago",
+        "You used this Idempotency-Key for the same request before, and what came of it is not kept any more. Nothing was started.",
+        "Look up the customer's orders: the first request may have made one. Use a new key for a new request.";
 
     // Who may.
     UNAUTHENTICATED = 401 "unauthenticated", Retry::SAME_KEY,
