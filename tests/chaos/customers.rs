@@ -15,8 +15,6 @@ use crate::harness::http;
 
 /// How long one request may take.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(8);
-/// How long a customer asks before giving up: that is a violation.
-const PATIENCE: Duration = Duration::from_secs(240);
 /// What is final.
 const FINAL: [&str; 4] = ["completed", "declined", "failed", "cancelled"];
 
@@ -50,6 +48,8 @@ pub(crate) struct Customers {
     key: String,
     habits: Habits,
     seed: u64,
+    /// How long one asks before giving up: that is a violation.
+    patience: Duration,
     placed: AtomicUsize,
     closed: AtomicBool,
     ledger: Mutex<BTreeMap<usize, Told>>,
@@ -61,13 +61,20 @@ pub(crate) struct Customers {
 }
 
 impl Customers {
-    pub(crate) fn new(doors: Vec<String>, key: String, habits: Habits, seed: u64) -> Self {
+    pub(crate) fn new(
+        doors: Vec<String>,
+        key: String,
+        habits: Habits,
+        seed: u64,
+        patience: Duration,
+    ) -> Self {
         Self {
             http: http(),
             doors,
             key,
             habits,
             seed,
+            patience,
             placed: AtomicUsize::new(0),
             closed: AtomicBool::new(false),
             ledger: Mutex::default(),
@@ -189,7 +196,7 @@ impl Customers {
     }
 
     async fn follow(&self, number: usize, id: &str, rng: &mut fastrand::Rng) {
-        let end = Instant::now() + PATIENCE;
+        let end = Instant::now() + self.patience;
         while Instant::now() < end {
             let path = format!("/v1/checkouts/{id}");
             let Some(body) = self.insist(number, rng, Method::GET, &path, None).await else {
@@ -212,7 +219,7 @@ impl Customers {
         path: &str,
         cart: Option<&Value>,
     ) -> Option<Value> {
-        let end = Instant::now() + PATIENCE;
+        let end = Instant::now() + self.patience;
         let mut door = rng.usize(..self.doors.len());
         while Instant::now() < end {
             door = (door + 1) % self.doors.len();

@@ -8,6 +8,7 @@ mod harness;
 mod invariants;
 mod log;
 mod node;
+mod planted;
 mod proxy;
 mod report;
 mod run;
@@ -24,6 +25,17 @@ use scenarios::{Form, Scenario};
 fn main() -> anyhow::Result<ExitCode> {
     let Some(arguments) = arguments::parse() else { return Ok(ExitCode::SUCCESS) };
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    if let [first, bugs @ ..] = &arguments.what[..]
+        && first == "planted"
+    {
+        let findings = runtime.block_on(planted::hunt(bugs, arguments.seed, &logs()))?;
+        match arguments.output {
+            Output::Json => println!("{}", serde_json::to_string_pretty(&findings)?),
+            Output::Table => println!("{}", planted::table(&findings)),
+        }
+        let all = findings.iter().all(planted::Finding::is_found);
+        return Ok(if all { ExitCode::SUCCESS } else { ExitCode::FAILURE });
+    }
     let reports = runtime.block_on(run_all(&arguments))?;
     match arguments.output {
         Output::Json => println!("{}", serde_json::to_string_pretty(&reports)?),

@@ -5,6 +5,7 @@ use std::path::Path;
 use std::sync::Mutex;
 use std::time::Duration;
 
+use engine::testing::{PLANTED_BUG, PlantedBug};
 use tokio::time::Instant;
 
 use crate::cluster::{Cluster, Setup};
@@ -25,6 +26,16 @@ pub(crate) struct Size {
     pub(crate) faults: usize,
     /// How long harm is done, where a scenario has a time.
     pub(crate) time: Duration,
+    /// A bug that every node has: the scenario must find it.
+    pub(crate) bug: Option<PlantedBug>,
+}
+
+impl Size {
+    /// How long a customer asks before giving up, which is a violation. Where one is looked for it
+    /// need not be waited for as long.
+    fn patience(&self) -> Duration {
+        Duration::from_secs(if self.bug.is_some() { 30 } else { 240 })
+    }
 }
 
 /// A scenario under way.
@@ -57,10 +68,12 @@ impl Run {
         habits: Habits,
     ) -> anyhow::Result<Self> {
         let log = FaultLog::create(logs, scenario, seed)?;
-        let cluster = Cluster::start(setup).await?;
+        let mut setup = setup.clone();
+        setup.variables.extend(size.bug.map(|bug| (PLANTED_BUG, bug.to_string())));
+        let cluster = Cluster::start(&setup).await?;
         let doors = cluster.nodes.iter().map(|node| node.url.clone()).collect();
         let key = cluster.databases.keys.shop.clone();
-        let customers = Customers::new(doors, key, habits, seed);
+        let customers = Customers::new(doors, key, habits, seed, size.patience());
         Ok(Self {
             scenario,
             seed,

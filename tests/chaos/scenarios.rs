@@ -15,7 +15,7 @@ mod zombies;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use anyhow::bail;
+use anyhow::Context;
 use futures_util::future::LocalBoxFuture;
 use serde_json::{Value, json};
 
@@ -56,12 +56,12 @@ impl Scenario {
             Form::Short => short,
             Form::Soak => soak,
         };
-        of.unwrap_or(Size { sagas: 100, faults: 1, time: Duration::from_secs(10) })
+        of.unwrap_or(Size { sagas: 100, faults: 1, time: Duration::from_secs(10), bug: None })
     }
 }
 
 const fn size(sagas: usize, faults: usize, seconds: u64) -> Option<Size> {
-    Some(Size { sagas, faults, time: Duration::from_secs(seconds) })
+    Some(Size { sagas, faults, time: Duration::from_secs(seconds), bug: None })
 }
 
 /// In the order in which they are run.
@@ -136,11 +136,21 @@ const ALL: &[Scenario] = &[
 
 pub(crate) const HELP: &str = "\
 brief: F3 with a few kills. short: everything, as CI does it. soak: everything, larger, again with the \
-next seed until --minutes are over. A scenario: as in short, with --sagas, --kills, --minutes in its place.";
+next seed until --minutes are over. A scenario: as in short, with --sagas, --kills, --minutes in its place. \
+planted: each bug that can be planted, or those that are named, with the scenario that must find it.";
 
 /// Whether the command line means this suite with it.
 pub(crate) fn is_known(word: &str) -> bool {
-    matches!(word, "brief" | "short" | "soak") || ALL.iter().any(|scenario| scenario.name == word)
+    matches!(word, "brief" | "short" | "soak" | "planted")
+        || ALL.iter().any(|scenario| scenario.name == word)
+}
+
+/// The scenario of this name.
+pub(crate) fn named(name: &str) -> anyhow::Result<&'static Scenario> {
+    ALL.iter().find(|scenario| scenario.name == name).with_context(|| {
+        let known: Vec<&str> = ALL.iter().map(|scenario| scenario.name).collect();
+        format!("no scenario {name}: there are {}", known.join(" "))
+    })
 }
 
 /// The form and the scenarios that the words name.
@@ -157,15 +167,8 @@ pub(crate) fn chosen(words: &[String]) -> anyhow::Result<(Form, Vec<&'static Sce
                 ["soak", names @ ..] => (Form::Soak, names),
                 names => (Form::Short, names),
             };
-            let mut chosen = Vec::new();
-            for name in names {
-                let Some(scenario) = ALL.iter().find(|scenario| scenario.name == *name) else {
-                    let known: Vec<&str> = ALL.iter().map(|scenario| scenario.name).collect();
-                    bail!("no scenario {name}: there are {}", known.join(" "));
-                };
-                chosen.push(scenario);
-            }
-            Ok((form, chosen))
+            let chosen: anyhow::Result<_> = names.iter().map(|name| named(name)).collect();
+            Ok((form, chosen?))
         }
     }
 }

@@ -1,14 +1,21 @@
 //! F7: the payment gateway answers wrongly, late, twice or not at all.
 
 use std::path::PathBuf;
+use std::time::Duration;
 
+use anyhow::{Context, bail};
 use futures_util::FutureExt;
 use futures_util::future::LocalBoxFuture;
 use serde_json::{Value, json};
+use tokio::time::Instant;
 
 use super::{mixed, three_nodes};
+use crate::harness::http;
 use crate::report::Report;
 use crate::run::{Run, Size};
+
+/// How soon an event is in the book: one that gets lost is sent again.
+const KEPT_WITHIN: Duration = Duration::from_secs(30);
 
 /// What must have happened.
 const KINDS: [&str; 13] = [
@@ -37,7 +44,7 @@ pub(super) fn run(
         let mut run =
             Run::open(name, seed, size, &logs, &three_nodes(worst_day()), mixed()).await?;
         run.in_flight = 128;
-        run.under_load(async { Ok(()) }).await?;
+        run.under_load(event_of_a_stranger(&run)).await?;
         for kind in KINDS {
             run.log.count(kind, run.cluster.simulator.injected(kind).await);
         }
@@ -46,6 +53,35 @@ pub(super) fn run(
         Ok(report)
     }
     .boxed_local()
+}
+
+/// An event of an intent that nobody here knows is kept for reconciliation, as is any other.
+async fn event_of_a_stranger(run: &Run) -> anyhow::Result<()> {
+    let gateway = format!("{}/v1/payment_intents", run.cluster.simulator.url);
+    let post = async |url: &str, form: &[(&str, &str)]| -> anyhow::Result<Value> {
+        let end = Instant::now() + KEPT_WITHIN;
+        loop {
+            let post = http().post(url).bearer_auth("sk_test_simulator").form(form);
+            match post.timeout(KEPT_WITHIN).send().await {
+                Ok(answer) if answer.status().is_success() => return Ok(answer.json().await?),
+                answer if Instant::now() > end => bail!("the gateway answers {answer:?}"),
+                _ => tokio::time::sleep(Duration::from_millis(50)).await,
+            }
+        }
+    };
+    let intent = post(&gateway, &[("amount", "500"), ("currency", "usd")]).await?;
+    let id = intent["id"].as_str().context("an intent without an id")?.to_owned();
+    post(&format!("{gateway}/{id}/cancel"), &[]).await?;
+    let kept = format!("select count(*) from orders.gateway_event where intent_id = '{id}'");
+    let end = Instant::now() + KEPT_WITHIN;
+    while run.cluster.number(&run.cluster.databases.orders, &kept).await? == 0 {
+        if Instant::now() > end {
+            run.must("unknown events are kept", false, || format!("none of {id} is"));
+            break;
+        }
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    Ok(())
 }
 
 /// Everything it can do wrong, often.
