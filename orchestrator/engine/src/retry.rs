@@ -21,20 +21,20 @@ pub struct RetryPolicy {
 }
 
 impl RetryPolicy {
-    /// 200 ms, doubling to 10 s, 24 attempts: about three minutes. What an activity gets that does
-    /// not say otherwise. The cap is also what a saga may lose after an outage is over.
+    /// 200 ms, doubling to 30 s, 12 attempts: about three minutes. What an activity gets that does
+    /// not say otherwise.
     pub const DEFAULT: Self = Self {
         first: Duration::from_millis(200),
         factor: 2.0,
-        cap: Duration::from_secs(10),
-        attempts_max: Some(24),
+        cap: Duration::from_secs(30),
+        attempts_max: Some(12),
     };
 
-    /// 500 ms, doubling to 20 s, for ever: what an undo gets, and a step after the pivot.
+    /// 500 ms, doubling to 60 s, for ever: what an undo gets, and a step after the pivot.
     pub const FOREVER: Self = Self {
         first: Duration::from_millis(500),
         factor: 2.0,
-        cap: Duration::from_secs(20),
+        cap: Duration::from_secs(60),
         attempts_max: None,
     };
 
@@ -76,15 +76,15 @@ mod tests {
         for attempt in [1, 2, 5, 8, 100, u32::MAX] {
             let nominal = 0.2 * 2f64.powi(attempt.min(20) as i32 - 1);
             let wait = policy.wait_after(attempt).as_secs_f64();
-            assert!(wait <= 10.0, "attempt {attempt}: {wait}");
-            assert!(wait >= (nominal * 0.49).min(5.0 * 0.99), "attempt {attempt}: {wait}");
+            assert!(wait <= 30.0, "attempt {attempt}: {wait}");
+            assert!(wait >= (nominal * 0.49).min(15.0 * 0.99), "attempt {attempt}: {wait}");
         }
     }
 
     #[test]
     fn gives_up_only_when_told_to() {
-        assert!(!RetryPolicy::DEFAULT.is_exhausted(23));
-        assert!(RetryPolicy::DEFAULT.is_exhausted(24));
+        assert!(!RetryPolicy::DEFAULT.is_exhausted(11));
+        assert!(RetryPolicy::DEFAULT.is_exhausted(12));
         assert!(!RetryPolicy::FOREVER.is_exhausted(u32::MAX));
     }
 }
