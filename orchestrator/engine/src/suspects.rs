@@ -22,6 +22,10 @@ const CLAIMS_MAX: i16 = 3;
 const GROUP: u32 = 16;
 /// A suspect that neither moved nor killed its owner in this time no longer keeps the others waiting.
 const TRIAL_MAX: Duration = Duration::from_secs(1);
+/// One that was alone all that time is not to blame for a death that comes later, when it is no longer
+/// alone: it waits for something slow. But something slow ends; one that has not moved for so long while
+/// owner after owner died is what kills them, only slowly.
+const SLOW_MAX: time::Duration = time::Duration::minutes(10);
 /// How soon a suspect is read again when the database did not answer.
 const AGAIN_AFTER: time::Duration = time::Duration::seconds(1);
 
@@ -59,9 +63,12 @@ impl Suspects {
     }
 }
 
+/// A saga, how many owners claimed it, and how far it was then.
+type Claim = (SagaId, i16, i32);
+
 impl Found {
     /// What a new owner notes of it: one claim more, unless it is over.
-    pub(crate) fn claim(&self) -> Option<(SagaId, i16, i32)> {
+    pub(crate) fn claim(&self) -> Option<Claim> {
         (!self.saga.ended).then(|| (self.saga.id, self.claims + 1, self.saga.rev()))
     }
 }
@@ -75,10 +82,14 @@ pub(crate) async fn run(node: Arc<Node>, shard: Arc<Shard>, found: Found) {
         return driver.run().await;
     }
     let id = found.saga.id;
-    let Some(turn) = node.suspects.enter(&shard, claims + 1 == CLAIMS_MAX).await else {
+    let alone = claims + 1 == CLAIMS_MAX;
+    let Some(turn) = node.suspects.enter(&shard, alone).await else {
         return shard.forget(id);
     };
-    if let Err(error) = note(&node, &shard, &found).await {
+    // What it stood at before, if it may be merely slow.
+    let before = (alone && clock::now() - found.saga.moved_at() < SLOW_MAX)
+        .then(|| (id, claims, found.saga.rev()));
+    if let Err(error) = note(&node, &shard, found.claim()).await {
         tracing::warn!(saga = %id, %error, "a suspect could not be claimed; it is tried again");
         shard.forget(id);
         return shard.rests(id, clock::now() + AGAIN_AFTER);
@@ -88,11 +99,17 @@ pub(crate) async fn run(node: Arc<Node>, shard: Arc<Shard>, found: Found) {
     driver.tells_when_it_moves(moved);
     shard.tasks.spawn(driver.run());
     // It moved, it is over, or it has been waited for long enough.
-    let _ = tokio::time::timeout(TRIAL_MAX, moves).await;
+    let trial = tokio::time::timeout(TRIAL_MAX, moves).await;
+    // Before anybody else is let in, who may kill the owner.
+    if let (Err(_), Some(before)) = (trial, before)
+        && let Err(error) = note(&node, &shard, Some(before)).await
+    {
+        tracing::warn!(saga = %id, %error, "a suspect outlived its trial, and that could not be noted");
+    }
     drop(turn);
 }
 
-async fn note(node: &Node, shard: &Shard, found: &Found) -> Result<(), StoreError> {
-    let claims: Vec<_> = found.claim().into_iter().collect();
+async fn note(node: &Node, shard: &Shard, claim: Option<Claim>) -> Result<(), StoreError> {
+    let claims: Vec<_> = claim.into_iter().collect();
     node.store.claimed(shard.id, shard.fence, &claims).await
 }

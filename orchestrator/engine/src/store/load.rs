@@ -214,6 +214,11 @@ impl Loaded {
         self.journal().len() as i32
     }
 
+    /// When it last moved.
+    pub(crate) fn moved_at(&self) -> OffsetDateTime {
+        self.journal().last().map_or(self.created_at, |entry| entry.at)
+    }
+
     /// How many owners in a row found it where it is now and died.
     pub(crate) fn claims(&self) -> i16 {
         let stands = !self.ended && self.claimed_rev == Some(self.rev());

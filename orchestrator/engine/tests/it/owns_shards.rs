@@ -215,3 +215,43 @@ async fn sagas_that_had_no_time_to_move_are_not_parked() {
     }
     last.shutdown().await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_outlived_being_alone_is_not_parked_for_who_comes_after() {
+    let url = database().await;
+    let stock = Stock::closed();
+    let mut ids = Vec::new();
+    // Their first owner, and three that claim them: among all, among few, one by one.
+    for round in 0..4_u32 {
+        let engine = engine(&url, registry(&stock)).await;
+        if round == 0 {
+            for _ in 0..3 {
+                let order = start("take-many", &Order::of(1));
+                ids.push(engine.client().start(order).await.unwrap().id);
+            }
+        }
+        // The last owner dies when the last of them has its turn: what it waits for is slow.
+        stock.called(3 * (round + 1)).await;
+        engine.crash();
+    }
+    let last = engine(&url, registry(&stock)).await;
+    stock.gate.send_replace(true);
+    let mut parked = 0;
+    for id in ids {
+        let deadline = Instant::now() + SOON;
+        loop {
+            let view = last.client().view(id).await.unwrap().unwrap();
+            if view.summary.attention.as_deref() == Some("poison") {
+                parked += 1;
+                break;
+            }
+            if view.summary.ending == Some(Ending::Completed) {
+                break;
+            }
+            assert!(Instant::now() < deadline, "{:#?}", view.why);
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    }
+    assert_eq!(parked, 1, "it alone was there alone");
+    last.shutdown().await;
+}
