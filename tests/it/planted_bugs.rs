@@ -1,6 +1,6 @@
 //! The bugs that the proof must notice: each can be planted, and none shows while nothing goes wrong.
 
-use engine::testing::{FAULT, FAULT_LOG, PLANTED_BUG, PlantedBug};
+use engine::testing::{FAULT, FAULT_LOG, PLANTED_BUG, POISON, PlantedBug};
 use nix::sys::signal::Signal;
 use serde_json::json;
 use sqlx::{Connection, Executor, PgConnection};
@@ -203,9 +203,15 @@ async fn garbage_in_what_a_test_asks_for_is_named() {
         let [listen, operators] = &addresses;
         amends(&["serve", "--listen", listen, "--operator-listen", operators], &variables)
     };
-    let cases: [(&[(&str, &str)], &str); 5] = [
+    let cases: [(&[(&str, &str)], &str); 8] = [
         (&[(PLANTED_BUG, "none")], "AMENDS_PLANTED_BUG: `none` is no planted bug"),
         (&[(FAULT, "nonsense")], "AMENDS_TEST_FAULT: `nonsense` is not <boundary>:"),
+        (
+            &[(FAULT, "after_call:forward:charge-payment:abort,more"), (FAULT_LOG, "/dev/null")],
+            "AMENDS_TEST_FAULT: `more` is not <boundary>:",
+        ),
+        (&[(POISON, "a:b")], "AMENDS_TEST_POISON: `a:b` is not <activity>:<word>:<harm>"),
+        (&[(POISON, "charge:b:abort")], "AMENDS_TEST_POISON: there is no activity `charge`"),
         (&[(FAULT, "after_call:forward:charge-payment:abort")], "needs AMENDS_TEST_FAULT_LOG"),
         (
             &[(FAULT, "after_call:forward:charge:abort"), (FAULT_LOG, "/dev/null")],

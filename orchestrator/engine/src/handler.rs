@@ -14,6 +14,7 @@ use crate::activity::{Activity, Attempt, Call, Class, ClassKind, Outcome, Probe}
 use crate::event::Verdict;
 use crate::failure::{Failure, Trouble, UndoFailure};
 use crate::payload::{Payload, PayloadError};
+use crate::poison;
 use crate::retry::RetryPolicy;
 use crate::state::{Kind, State};
 use crate::workflow::Provides;
@@ -164,11 +165,7 @@ where
                 Ok(activity) => activity,
                 Err(error) => return misfit("input", &error),
             };
-            let services = self.services();
-            match AssertUnwindSafe(activity.run(services, attempt)).catch_unwind().await {
-                Ok(answer) => answered(answer),
-                Err(panic) => Attempted::Broken("panicked", panic_text(panic.as_ref())),
-            }
+            called(&activity, self.services(), attempt).await
         })
     }
 
@@ -236,9 +233,15 @@ where
                 }
             }
             let services = self.services();
-            let batch = AssertUnwindSafe(A::run_batch(services, &calls)).catch_unwind().await;
-            let mut batch = match batch {
-                Ok(batch) if batch.len() == calls.len() => batch.into_iter().map(answered),
+            let batch = async {
+                calls.iter().for_each(|call| poison::before(&call.activity));
+                A::run_batch(services, &calls).await
+            };
+            let mut batch = match AssertUnwindSafe(batch).catch_unwind().await {
+                Ok(batch) if batch.len() == calls.len() => batch
+                    .into_iter()
+                    .zip(&calls)
+                    .map(|(answer, call)| poison::after(&call.activity, answered(answer))),
                 Ok(batch) => {
                     let (got, sent) = (batch.len(), calls.len());
                     return one_by_one::<A>(services, calls, answers, || {
@@ -261,6 +264,18 @@ where
     }
 }
 
+/// One call by itself.
+async fn called<A: Activity>(activity: &A, services: &A::Services, attempt: &Attempt) -> Attempted {
+    let run = async {
+        poison::before(activity);
+        activity.run(services, attempt).await
+    };
+    match AssertUnwindSafe(run).catch_unwind().await {
+        Ok(answer) => poison::after(activity, answered(answer)),
+        Err(panic) => Attempted::Broken("panicked", panic_text(panic.as_ref())),
+    }
+}
+
 /// Runs each call of a broken batch by itself, so that only the one that breaks it is parked.
 async fn one_by_one<A: Activity>(
     services: &A::Services,
@@ -275,11 +290,7 @@ async fn one_by_one<A: Activity>(
             singles.push(alone());
             continue;
         }
-        let run = AssertUnwindSafe(call.activity.run(services, &call.attempt)).catch_unwind().await;
-        singles.push(match run {
-            Ok(answer) => answered(answer),
-            Err(panic) => Attempted::Broken("panicked", panic_text(panic.as_ref())),
-        });
+        singles.push(called(&call.activity, services, &call.attempt).await);
     }
     let mut singles = singles.into_iter();
     answers
@@ -289,7 +300,7 @@ async fn one_by_one<A: Activity>(
     answers.into_iter().flatten().collect()
 }
 
-fn answered<T: serde::Serialize>(answer: Result<T, Failure>) -> Attempted {
+pub(crate) fn answered<T: serde::Serialize>(answer: Result<T, Failure>) -> Attempted {
     match answer.map(|output| Payload::encode(&output)) {
         Ok(Ok(output)) => Attempted::Answered(Ok(output)),
         Ok(Err(error @ PayloadError::TooLarge { .. })) => {

@@ -48,6 +48,7 @@ pub mod view;
 mod why;
 // How a workflow is tested, and the engine itself.
 mod planted;
+mod poison;
 #[cfg(feature = "testing")]
 pub mod testing;
 // Names and values.

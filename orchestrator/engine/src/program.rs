@@ -65,7 +65,7 @@ pub struct Registry {
     #[cfg(feature = "testing")]
     pub(crate) faults: Option<Arc<dyn crate::testing::Faults>>,
     #[cfg(feature = "testing")]
-    pub(crate) watch: Option<Arc<crate::testing::BoundaryWatch>>,
+    pub(crate) watches: Vec<Arc<crate::testing::BoundaryWatch>>,
 }
 
 impl Registry {
@@ -99,7 +99,7 @@ impl Registry {
     #[cfg(feature = "testing")]
     #[must_use]
     pub fn with_boundary_watch(mut self, watch: Arc<crate::testing::BoundaryWatch>) -> Self {
-        self.watch = Some(watch);
+        self.watches.push(watch);
         self
     }
 

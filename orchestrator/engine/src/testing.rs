@@ -8,7 +8,7 @@
 //! It shows the engine to a workflow, not the engine itself: a cut kills the engine in this process.
 //!
 //! For the proof of the engine itself, with real processes, the environment of a program can ask for
-//! one [`BoundaryFault`] at one [`Boundary`], and for one [`PlantedBug`].
+//! [`BoundaryFault`]s, each at one [`Boundary`], for [`Poison`], and for one [`PlantedBug`].
 
 mod boundary;
 mod environment;
@@ -17,6 +17,7 @@ mod faults;
 mod injector;
 mod named;
 mod planted;
+mod poison;
 mod sweep;
 mod trial;
 mod watch;
@@ -26,8 +27,10 @@ pub use environment::{FAULT, FAULT_LOG};
 pub use fault::{Fault, Harm};
 pub use faults::{Faults, Injected, Point, Stray};
 pub use planted::{PLANTED_BUG, PlantedBug, planted};
+pub use poison::{POISON, Poison, PoisonHarm};
 pub use sweep::{Broken, Report, Stage, Sweep};
 pub use watch::BoundaryWatch;
 
 pub(crate) use environment::applied_to;
+pub(crate) use poison::{after, before};
 pub(crate) use watch::Marks;

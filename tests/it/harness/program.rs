@@ -13,7 +13,7 @@ use nix::unistd::Pid;
 use super::SOON;
 
 /// The variables the program reads: those of whoever runs the tests are not its business.
-const VARIABLES: [&str; 19] = [
+const VARIABLES: [&str; 20] = [
     "AMENDS_DATABASE_URL",
     "INVENTORY_DATABASE_URL",
     "ORDERS_DATABASE_URL",
@@ -30,6 +30,7 @@ const VARIABLES: [&str; 19] = [
     "PAYMENT_WEBHOOK_SECRET",
     engine::testing::FAULT,
     engine::testing::FAULT_LOG,
+    engine::testing::POISON,
     engine::testing::PLANTED_BUG,
     "RUST_LOG",
     "NO_COLOR",

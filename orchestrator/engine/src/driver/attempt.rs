@@ -233,13 +233,13 @@ impl Driver {
             undo_retry: description.map_or(RetryPolicy::FOREVER, |known| known.undo_retry),
         };
         #[cfg(feature = "testing")]
-        let described = self.hurried(described);
+        let described = self.as_tested(described);
         described
     }
 }
 
 pub(super) struct Described {
-    name: Arc<str>,
+    pub(super) name: Arc<str>,
     pub(super) retry: RetryPolicy,
     pub(super) undo_retry: RetryPolicy,
 }

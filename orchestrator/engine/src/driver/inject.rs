@@ -1,6 +1,7 @@
 //! Does to an attempt what a test wants done to it. Compiled with the feature `testing` only.
 
 use std::future::pending;
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::Driver;
@@ -9,15 +10,19 @@ use crate::failure::{Failure, Trouble, UndoFailure, reject, unknown};
 use crate::handler::{Attempted, UndoAttempted};
 use crate::journal::Direction;
 use crate::program::Registry;
-use crate::testing::{Boundary, Faults, Injected, Point};
+use crate::testing::{Boundary, BoundaryHarm, BoundaryWatch, Faults, Injected, Point};
 
 /// The longest wait between two attempts of an engine with faults: what is tested is that they
 /// come, not how long they take.
 const WAIT_MAX: Duration = Duration::from_millis(10);
 
 impl Driver {
-    /// The same policies with short waits.
-    pub(super) fn hurried(&self, mut described: Described) -> Described {
+    /// The same policies with short waits, and without another try where a test gives up.
+    pub(super) fn as_tested(&self, mut described: Described) -> Described {
+        let watches = &self.node.registry.watches;
+        if watches.iter().any(|watch| watch.gives_up(self.id, &described.name)) {
+            described.retry.attempts_max = Some(1);
+        }
         if self.node.registry.faults.is_some() {
             for policy in [&mut described.retry, &mut described.undo_retry] {
                 policy.cap = policy.cap.min(WAIT_MAX);
@@ -29,20 +34,30 @@ impl Driver {
 
 /// Starts the attempt, with the boundaries before and after its call.
 pub(super) fn fly(registry: &Registry, aim: Aim) -> Flight {
+    let is_for = |watch: &&Arc<BoundaryWatch>| watch.is_for(aim.direction, aim.activity());
+    let watches: Vec<_> = registry.watches.iter().filter(is_for).cloned().collect();
+    match watches.is_empty() {
+        true => injected(registry.faults.as_deref(), aim),
+        false => {
+            let flight = injected(registry.faults.as_deref(), aim.clone());
+            Box::pin(watched(watches, aim, flight))
+        }
+    }
+}
+
+async fn watched(watches: Vec<Arc<BoundaryWatch>>, aim: Aim, flight: Flight) -> Landed {
     let (saga, step, direction) = (aim.attempt.saga_id, aim.attempt.step, aim.direction);
-    let watch = registry.watch.clone().filter(|watch| watch.is_for(direction, aim.activity()));
-    let flight = injected(registry.faults.as_deref(), aim);
-    let Some(watch) = watch else { return flight };
-    Box::pin(async move {
-        if watch.reach(Boundary::BeforeCall, saga) {
-            return failed(step, direction);
+    for watch in &watches {
+        match watch.reach(Boundary::BeforeCall, saga) {
+            None => {}
+            Some(BoundaryHarm::Twice) => drop(aim.clone().fly().await),
+            Some(BoundaryHarm::Reject) => return refused(step, direction),
+            Some(_) => return failed(step, direction),
         }
-        let landed = flight.await;
-        if watch.reach(Boundary::AfterCall, saga) {
-            return lost(step, direction);
-        }
-        landed
-    })
+    }
+    let landed = flight.await;
+    let reached = |watch: &Arc<BoundaryWatch>| watch.reach(Boundary::AfterCall, saga).is_some();
+    if watches.iter().any(reached) { lost(step, direction) } else { landed }
 }
 
 /// The attempt, or what is injected in its place.

@@ -41,18 +41,29 @@ named! {
         /// It happened, and its answer is lost: the lane's connection breaks after the commit, or
         /// nobody knows what became of the call.
         LoseAck = "lose_ack",
+        /// The call is made twice, one after the other, under the same keys; the second answer counts.
+        Twice = "twice",
+        /// No call is made. A step is rejected; an undo is stuck until a person has it tried again.
+        Reject = "reject",
+        /// The attempt fails in a way that is retried, and no other is allowed: nobody knows whether
+        /// it happened, and before the pivot the saga turns back.
+        GiveUp = "give_up",
     }
 }
 
 impl Boundary {
-    /// What can be done here. Where nothing is sent there is nothing to fail, and where nothing is
-    /// answered no answer to lose.
-    pub const fn harms(self) -> &'static [BoundaryHarm] {
-        use BoundaryHarm::{Abort, Error, LoseAck, Stop};
-        match self {
-            Self::BeforeIntent | Self::BeforeCall | Self::BeforeOutcome => &[Abort, Stop, Error],
-            Self::IntentDurable | Self::AfterCall | Self::OutcomeDurable => &[Abort, Stop, LoseAck],
-            Self::AfterIntent | Self::AfterOutcome => &[Abort, Stop],
+    /// What can be done here to a step, or to its undo. Where nothing is sent there is nothing to
+    /// fail, where nothing is answered no answer to lose, and an undo is never given up.
+    pub const fn harms(self, direction: Direction) -> &'static [BoundaryHarm] {
+        use BoundaryHarm::{Abort, Error, GiveUp, LoseAck, Reject, Stop, Twice};
+        match (self, direction) {
+            (Self::BeforeIntent | Self::BeforeOutcome, _) => &[Abort, Stop, Error],
+            (Self::BeforeCall, Direction::Forward) => &[Abort, Stop, Error, Twice, Reject, GiveUp],
+            (Self::BeforeCall, Direction::Backward) => &[Abort, Stop, Error, Twice, Reject],
+            (Self::AfterCall, Direction::Forward) => &[Abort, Stop, LoseAck, GiveUp],
+            (Self::AfterCall, Direction::Backward)
+            | (Self::IntentDurable | Self::OutcomeDurable, _) => &[Abort, Stop, LoseAck],
+            (Self::AfterIntent | Self::AfterOutcome, _) => &[Abort, Stop],
         }
     }
 }
@@ -89,8 +100,8 @@ impl FromStr for BoundaryFault {
         let direction = directions.into_iter().find(|known| known.name() == direction);
         let direction = direction.ok_or("the direction is forward or backward")?;
         let (boundary, harm): (Boundary, BoundaryHarm) = (boundary.parse()?, harm.parse()?);
-        if !boundary.harms().contains(&harm) {
-            return Err(format!("there is no {harm} at {boundary}"));
+        if !boundary.harms(direction).contains(&harm) {
+            return Err(format!("there is no {harm} at {boundary}, {}", direction.name()));
         }
         Ok(Self { boundary, direction, activity: activity.to_owned(), harm })
     }
@@ -104,8 +115,8 @@ mod tests {
     fn a_fault_is_read_as_it_is_written() {
         let mut faults = 0;
         for boundary in Boundary::ALL {
-            for harm in boundary.harms() {
-                for direction in [Direction::Forward, Direction::Backward] {
+            for direction in [Direction::Forward, Direction::Backward] {
+                for harm in boundary.harms(direction) {
                     let activity = "charge-payment".to_owned();
                     let fault = BoundaryFault { boundary, direction, activity, harm: *harm };
                     assert_eq!(fault.to_string().parse(), Ok(fault));
@@ -113,7 +124,7 @@ mod tests {
                 }
             }
         }
-        assert_eq!(faults, 44);
+        assert_eq!(faults, 50);
     }
 
     #[test]
@@ -125,5 +136,7 @@ mod tests {
         assert!(refused("after_call:upward:a:abort").contains("forward or backward"));
         assert!(refused("after_call:forward:a:murder").contains("abort, stop, error, lose_ack"));
         assert!(refused("after_call:forward:a:error").contains("no error at after_call"));
+        let undo = refused("after_call:backward:a:give_up");
+        assert_eq!(undo, "there is no give_up at after_call, backward");
     }
 }

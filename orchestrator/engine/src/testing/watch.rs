@@ -2,8 +2,7 @@
 
 use std::fs::File;
 use std::io::Write;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, OnceLock};
 
 use nix::sys::signal::{Signal, raise};
 
@@ -18,8 +17,9 @@ use crate::state::{Kind, State};
 pub struct BoundaryWatch {
     fault: BoundaryFault,
     /// Where it is said before it is done, for whoever survives it.
-    log: Option<File>,
-    fired: AtomicBool,
+    log: Option<Arc<File>>,
+    /// The saga that came to it.
+    victim: OnceLock<SagaId>,
 }
 
 impl BoundaryWatch {
@@ -28,13 +28,13 @@ impl BoundaryWatch {
         Self::logging(fault, None)
     }
 
-    pub(super) fn logging(fault: BoundaryFault, log: Option<File>) -> Arc<Self> {
-        Arc::new(Self { fault, log, fired: AtomicBool::new(false) })
+    pub(super) fn logging(fault: BoundaryFault, log: Option<Arc<File>>) -> Arc<Self> {
+        Arc::new(Self { fault, log, victim: OnceLock::new() })
     }
 
     /// Whether any saga has come to it.
     pub fn has_fired(&self) -> bool {
-        self.fired.load(Ordering::Acquire)
+        self.victim.get().is_some()
     }
 
     pub(super) fn fault(&self) -> &BoundaryFault {
@@ -45,11 +45,18 @@ impl BoundaryWatch {
         self.fault.direction == direction && self.fault.activity == activity
     }
 
-    /// A saga whose step or undo this fault is for is at `boundary`. True: it fails here, or its
-    /// answer is lost.
-    pub(crate) fn reach(&self, boundary: Boundary, saga: SagaId) -> bool {
-        if self.fault.boundary != boundary || self.fired.swap(true, Ordering::AcqRel) {
-            return false;
+    /// Whether this step of this saga, which fails by this fault, is not tried again.
+    pub(crate) fn gives_up(&self, saga: SagaId, activity: &str) -> bool {
+        self.fault.harm == BoundaryHarm::GiveUp
+            && self.fault.activity == activity
+            && self.victim.get() == Some(&saga)
+    }
+
+    /// A saga whose step or undo this fault is for is at `boundary`. Some: what is left for the caller
+    /// to do to it.
+    pub(crate) fn reach(&self, boundary: Boundary, saga: SagaId) -> Option<BoundaryHarm> {
+        if self.fault.boundary != boundary || self.victim.set(saga).is_err() {
+            return None;
         }
         if let Err(error) = self.say(saga) {
             // A harm that nobody can learn of proves nothing.
@@ -61,22 +68,22 @@ impl BoundaryWatch {
             BoundaryHarm::Stop => {
                 // It can not fail: the signal is one, and the thread is its own.
                 let _ = raise(Signal::SIGSTOP);
-                false
+                None
             }
-            BoundaryHarm::Error | BoundaryHarm::LoseAck => true,
+            harm => Some(harm),
         }
     }
 
     fn say(&self, saga: SagaId) -> std::io::Result<()> {
-        let Some(mut log) = self.log.as_ref() else { return Ok(()) };
+        let Some(mut log) = self.log.as_deref() else { return Ok(()) };
         log.write_all(format!("{} {saga}\n", self.fault).as_bytes())?;
         log.sync_all()
     }
 }
 
-/// Whether what is being written down has the intent or the outcome that a fault waits for.
+/// The faults that wait for an intent or an outcome in what is being written down.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Marks(Option<Marked>);
+pub(crate) struct Marks(Vec<Marked>);
 
 #[derive(Clone, Debug)]
 struct Marked {
@@ -88,7 +95,35 @@ struct Marked {
 
 impl Marks {
     pub(crate) fn of(registry: &Registry, saga: SagaId, facts: &[Fact], state: &State) -> Self {
-        let Some(watch) = registry.watch.clone() else { return Self::default() };
+        let marked = |watch: &Arc<BoundaryWatch>| Marked::of(watch, saga, facts, state);
+        Self(registry.watches.iter().map(marked).collect())
+    }
+
+    /// The commit is about to be sent. True: it fails.
+    pub(crate) fn before_commit(&self) -> bool {
+        self.reach(Boundary::BeforeIntent, Boundary::BeforeOutcome)
+    }
+
+    /// It is durable, and only the database knows. True: its answer is lost.
+    pub(crate) fn durable(&self) -> bool {
+        self.reach(Boundary::IntentDurable, Boundary::OutcomeDurable)
+    }
+
+    /// It is known to be durable.
+    pub(crate) fn known(&self) {
+        self.reach(Boundary::AfterIntent, Boundary::AfterOutcome);
+    }
+
+    fn reach(&self, intent: Boundary, outcome: Boundary) -> bool {
+        self.0.iter().any(|marked| {
+            let reach = |boundary| marked.watch.reach(boundary, marked.saga).is_some();
+            (marked.intent && reach(intent)) || (marked.outcome && reach(outcome))
+        })
+    }
+}
+
+impl Marked {
+    fn of(watch: &Arc<BoundaryWatch>, saga: SagaId, facts: &[Fact], state: &State) -> Self {
         let is_of = |step: &u32, direction| match state.step(*step).map(|step| &step.kind) {
             Some(Kind::Activity { name, .. }) => watch.is_for(direction, name),
             _ => false,
@@ -109,28 +144,6 @@ impl Marks {
             }
             _ => false,
         });
-        Self(Some(Marked { watch, saga, intent, outcome }))
-    }
-
-    /// The commit is about to be sent. True: it fails.
-    pub(crate) fn before_commit(&self) -> bool {
-        self.reach(Boundary::BeforeIntent, Boundary::BeforeOutcome)
-    }
-
-    /// It is durable, and only the database knows. True: its answer is lost.
-    pub(crate) fn durable(&self) -> bool {
-        self.reach(Boundary::IntentDurable, Boundary::OutcomeDurable)
-    }
-
-    /// It is known to be durable.
-    pub(crate) fn known(&self) {
-        self.reach(Boundary::AfterIntent, Boundary::AfterOutcome);
-    }
-
-    fn reach(&self, intent: Boundary, outcome: Boundary) -> bool {
-        self.0.as_ref().is_some_and(|marked| {
-            let reach = |boundary| marked.watch.reach(boundary, marked.saga);
-            (marked.intent && reach(intent)) || (marked.outcome && reach(outcome))
-        })
+        Self { watch: watch.clone(), saga, intent, outcome }
     }
 }

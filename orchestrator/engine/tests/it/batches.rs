@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use engine::journal::Ending;
+use engine::testing::BoundaryWatch;
 use engine::{
     Abort, Activity, Attempt, Call, Failure, ForwardOnly, Payload, Registry, Saga, Workflow,
 };
@@ -84,4 +85,18 @@ async fn what_a_dead_node_may_have_done_is_repeated_in_batches() {
     assert_eq!(open.alone.load(Ordering::SeqCst), 0, "each by itself");
     assert_eq!(open.together.load(Ordering::SeqCst), 20);
     second.shutdown().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_call_that_a_test_has_made_twice_is_twice_in_a_batch() {
+    let desk = Desk::new(1);
+    let watch = BoundaryWatch::new("before_call:forward:stamp:twice".parse().unwrap());
+    let registry = Registry::new().workflow::<Letter>(&desk).with_boundary_watch(watch);
+    let engine = engine(&database().await, registry).await;
+    let id = engine.client().start(start("letter", &7)).await.unwrap().id;
+    let view = ends(&engine.client(), id, Ending::Completed).await;
+    assert_eq!(view.result.as_ref().map(Payload::json), Some("7"));
+    let [alone, together] = [&desk.alone, &desk.together].map(|calls| calls.load(Ordering::SeqCst));
+    assert_eq!((alone, together), (0, 2));
+    engine.shutdown().await;
 }
