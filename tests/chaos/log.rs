@@ -29,7 +29,9 @@ impl FaultLog {
     pub(crate) fn create(directory: &Path, scenario: &str, seed: u64) -> std::io::Result<Self> {
         std::fs::create_dir_all(directory)?;
         let path = directory.join(format!("{scenario}-{seed}.jsonl"));
-        let file = File::create(&path)?;
+        File::create(&path)?;
+        // The clusters of one scenario share it: each line goes to the end.
+        let file = File::options().append(true).open(&path)?;
         let inner = Inner { file, counts: BTreeMap::new(), recoveries: Vec::new() };
         Ok(Self { path, began: Instant::now(), inner: Mutex::new(inner) })
     }
@@ -39,7 +41,8 @@ impl FaultLog {
         let mut inner = self.inner.lock().unwrap();
         *inner.counts.entry(kind.to_owned()).or_default() += 1;
         let at = self.began.elapsed().as_millis() as u64;
-        writeln!(inner.file, "{}", json!({"ms": at, "fault": kind, "about": about})).unwrap();
+        let line = format!("{}\n", json!({"ms": at, "fault": kind, "about": about}));
+        inner.file.write_all(line.as_bytes()).unwrap();
     }
 
     /// Adds to a count what somebody else counted.
@@ -55,7 +58,7 @@ impl FaultLog {
         let at = self.began.elapsed().as_millis() as u64;
         let (accepted, ended) = (accepted.as_millis() as u64, ended.as_millis() as u64);
         let line = json!({"ms": at, "accepted_after_ms": accepted, "ended_after_ms": ended});
-        writeln!(inner.file, "{line}").unwrap();
+        inner.file.write_all(format!("{line}\n").as_bytes()).unwrap();
     }
 
     /// How often each kind happened.
