@@ -1,6 +1,6 @@
 //! Customers who send every request again until it is answered, and write down what they were told.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
@@ -125,21 +125,32 @@ impl Customers {
 
     /// One more customer, who pays at once: how long until they are accepted, and until they have it.
     pub(crate) async fn probe(&self) -> Option<(Duration, Duration)> {
-        self.order("pm_card_visa").await
-    }
-
-    /// One more customer with this card, followed to the end: how long until they are accepted, and until
-    /// it is over.
-    pub(crate) async fn order(&self, card: &str) -> Option<(Duration, Duration)> {
-        let number = self.placed.fetch_add(1, Ordering::Relaxed);
-        let mut rng = fastrand::Rng::with_seed(self.seed ^ number as u64);
-        let items = [json!({"sku": self.habits.skus[0], "quantity": 1})];
-        let cart = json!({"items": items, "payment_method": card, "currency": "USD"});
+        let (number, mut rng) = self.come_in();
         let began = Instant::now();
+        let cart = one_of(self.habits.skus[0], "pm_card_visa");
         let id = self.place(number, &cart, &mut rng).await?;
         let accepted = began.elapsed();
         self.follow(number, &id, &mut rng).await;
         Some((accepted, began.elapsed()))
+    }
+
+    /// One more customer with this card, followed to the end: what they were told.
+    pub(crate) async fn order(&self, card: &str) -> Option<Told> {
+        let (number, mut rng) = self.come_in();
+        let id = self.place(number, &one_of(self.habits.skus[0], card), &mut rng).await?;
+        self.follow(number, &id, &mut rng).await;
+        self.ledger.lock().unwrap().get(&number).cloned()
+    }
+
+    /// One more customer, who wants this and leaves as soon as they are accepted: their checkout.
+    pub(crate) async fn leave_order(&self, sku: &str) -> Option<String> {
+        let (number, mut rng) = self.come_in();
+        self.place(number, &one_of(sku, "pm_card_visa"), &mut rng).await
+    }
+
+    fn come_in(&self) -> (usize, fastrand::Rng) {
+        let number = self.placed.fetch_add(1, Ordering::Relaxed);
+        (number, fastrand::Rng::with_seed(self.seed ^ number as u64))
     }
 
     async fn serve(&self, number: usize) {
@@ -280,8 +291,9 @@ impl Customers {
         self.complaints.lock().unwrap().push(complaint);
     }
 
-    /// Asks once more for everything that was accepted, at any door: what was final stays so.
-    pub(crate) async fn ask_again(&self) {
+    /// Asks once more for everything that was accepted, at any door: what was final stays so, and what
+    /// is parked is not final.
+    pub(crate) async fn ask_again(&self, parked: &BTreeSet<String>) {
         let known: Vec<(usize, String)> = self
             .ledger()
             .into_iter()
@@ -290,10 +302,23 @@ impl Customers {
         iter(known)
             .for_each_concurrent(16, |(number, id)| async move {
                 let mut rng = fastrand::Rng::with_seed(number as u64);
-                self.follow(number, &id, &mut rng).await;
+                if !parked.contains(&id) {
+                    return self.follow(number, &id, &mut rng).await;
+                }
+                let path = format!("/v1/checkouts/{id}");
+                let body = self.insist(number, &mut rng, Method::GET, &path, None).await;
+                let told = body.unwrap_or_default()["status"].clone();
+                if told.as_str().is_none_or(|status| FINAL.contains(&status)) {
+                    self.complain(format!("customer {number}: {id} is parked, and told {told}"));
+                }
             })
             .await;
     }
+}
+
+/// The body of a checkout of one thing.
+fn one_of(sku: &str, card: &str) -> Value {
+    json!({"items": [{"sku": sku, "quantity": 1}], "payment_method": card, "currency": "USD"})
 }
 
 /// What `next` gives, for as long as `goes_on`.

@@ -2,12 +2,14 @@
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod arguments;
+mod cases;
 mod cluster;
 mod customers;
 mod harness;
 mod invariants;
 mod log;
 mod node;
+mod operator;
 mod planted;
 mod proxy;
 mod report;

@@ -81,6 +81,11 @@ impl Node {
         })
     }
 
+    /// What it starts with next time no longer has this variable.
+    pub(crate) fn forget(&self, variable: &str) {
+        self.variables.lock().unwrap().retain(|(name, _)| *name != variable);
+    }
+
     /// Starts its process.
     pub(crate) fn start(&self, extra: &[(&'static str, String)]) {
         let mut variables = self.variables.lock().unwrap().clone();

@@ -1,5 +1,6 @@
 //! One scenario under way: its cluster, its customers, its dice, and what was done.
 
+use std::collections::BTreeSet;
 use std::future::Future;
 use std::path::Path;
 use std::sync::Mutex;
@@ -49,8 +50,8 @@ pub(crate) struct Run {
     pub(crate) log: FaultLog,
     /// How many customers are served at once.
     pub(crate) in_flight: usize,
-    /// How many sagas are meant to stay parked.
-    pub(crate) parked: usize,
+    /// The sagas that are meant to stay parked.
+    pub(crate) parked: BTreeSet<String>,
     /// What did not hold while it went on.
     findings: Mutex<Findings>,
     began: Instant,
@@ -82,7 +83,7 @@ impl Run {
             customers,
             log,
             in_flight: 24,
-            parked: 0,
+            parked: BTreeSet::new(),
             findings: Mutex::default(),
             began: Instant::now(),
             calm_since: Mutex::new(Instant::now()),
@@ -101,18 +102,23 @@ impl Run {
 
     /// Lets customers shop while `harm` is done, and at least as many as the size says. When the harm
     /// is over nobody new comes in.
-    pub(crate) async fn under_load(
+    pub(crate) async fn under_load<T>(
         &self,
-        harm: impl Future<Output = anyhow::Result<()>>,
-    ) -> anyhow::Result<()> {
+        harm: impl Future<Output = anyhow::Result<T>>,
+    ) -> anyhow::Result<T> {
         let harm = async {
             let done = harm.await;
             self.customers.close();
-            *self.calm_since.lock().unwrap() = Instant::now();
+            self.calm();
             done
         };
         let (done, ()) = tokio::join!(harm, self.customers.shop(self.size.sagas, self.in_flight));
         done
+    }
+
+    /// All harm is over.
+    pub(crate) fn calm(&self) {
+        *self.calm_since.lock().unwrap() = Instant::now();
     }
 
     /// Sends a customer in, and notes how long they wait: until they are accepted, at most `within`, and
@@ -129,10 +135,21 @@ impl Run {
         self.findings.lock().unwrap().must(promise, holds, detail);
     }
 
+    /// Checks everything in the middle of it, when all sagas ended or are parked.
+    pub(crate) async fn look(&self) -> anyhow::Result<()> {
+        let found = self.check().await?;
+        self.findings.lock().unwrap().violations.extend(found.violations);
+        Ok(())
+    }
+
+    async fn check(&self) -> anyhow::Result<Findings> {
+        let calm_since = *self.calm_since.lock().unwrap();
+        check(&self.cluster, &self.customers, &self.parked, calm_since).await
+    }
+
     /// Checks everything, and says what was found.
     pub(crate) async fn finish(self) -> anyhow::Result<Report> {
-        let calm_since = *self.calm_since.lock().unwrap();
-        let found = check(&self.cluster, &self.customers, self.parked, calm_since).await?;
+        let found = self.check().await?;
         self.cluster.read_counters().await;
         for name in ["fenced_writes", "ambiguous_commits", "takeovers"] {
             self.log.count(name, self.cluster.counted(&format!("amends_{name}_total")));

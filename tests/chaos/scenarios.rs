@@ -8,6 +8,8 @@ mod kills;
 mod network;
 mod outage;
 mod oversell;
+mod poison;
+mod repeats;
 mod rolling;
 mod takeover;
 mod zombies;
@@ -73,6 +75,12 @@ const ALL: &[Scenario] = &[
         sizes: [None, size(0, 1_000, 0), size(0, 1_000, 0)],
     },
     Scenario {
+        name: "F2",
+        about: "every activity and every undo twice, an error at every step",
+        run: repeats::run,
+        sizes: [None, size(0, 1_000, 0), size(0, 1_000, 0)],
+    },
+    Scenario {
         name: "F3",
         about: "kill -9 of 3 nodes at random",
         run: kills::run,
@@ -132,6 +140,12 @@ const ALL: &[Scenario] = &[
         run: oversell::run,
         sizes: [None, size(10_000, 0, 0), size(10_000, 0, 0)],
     },
+    Scenario {
+        name: "F16",
+        about: "sagas that kill whoever runs them",
+        run: poison::run,
+        sizes: [None, size(1_000, 10, 0), size(10_000, 30, 0)],
+    },
 ];
 
 pub(crate) const HELP: &str = "\
@@ -182,8 +196,13 @@ fn three_nodes(gateway: Value) -> Setup<'static> {
     Setup { nodes: 3, stock: &STOCK, gateway, postgres: &[], variables: Vec::new() }
 }
 
+/// One node, which is told what to do wrong.
+pub(crate) fn one_node(gateway: Value) -> Setup<'static> {
+    Setup { nodes: 1, ..three_nodes(gateway) }
+}
+
 /// Most pay, some are declined, some are asked by their bank, some change their mind.
-fn mixed() -> Habits {
+pub(crate) fn mixed() -> Habits {
     Habits {
         skus: vec!["tea", "cup", "pot", "rare"],
         cards: vec![

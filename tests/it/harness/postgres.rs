@@ -14,8 +14,16 @@ use sqlx::{AssertSqlSafe, Connection, Executor, PgConnection};
 use tokio::sync::OnceCell;
 
 /// What can be bought, and for how many cents.
-const PRODUCTS: [(&str, i64); 5] =
-    [("tea", 450), ("cup", 1_250), ("pot", 3_999), ("rare", 10_000), ("crumb", 10)];
+const PRODUCTS: [(&str, i64); 8] = [
+    ("tea", 450),
+    ("cup", 1_250),
+    ("pot", 3_999),
+    ("rare", 10_000),
+    ("crumb", 10),
+    ("poison-panic", 450),
+    ("poison-abort", 450),
+    ("poison-oversize", 450),
+];
 
 /// Few shards: a test's database is made and looked at faster.
 const SHARDS: u16 = 8;
