@@ -319,7 +319,7 @@ fn checked<T>(is_it: bool, answer: T, what: impl FnOnce() -> String) -> Result<T
 }
 
 fn parked(open: Open) -> GatewayFailure {
-    let until = OffsetDateTime::now_utc() + open.remaining;
+    let until = engine::now() + open.remaining;
     GatewayFailure::Parked { remaining: open.remaining, until }
 }
 

@@ -6,7 +6,6 @@ use std::time::Duration;
 use engine::{Attempt, Failure, Rejection, Trouble, UndoFailure};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
-use time::OffsetDateTime;
 use tokio::time::Instant;
 
 use crate::inventory_store::Inventory;
@@ -170,7 +169,7 @@ impl Payments {
 
 /// Whether a request that was first sent under this step may be sent again without asking.
 pub(crate) fn may_resend(attempt: &Attempt) -> bool {
-    OffsetDateTime::now_utc() - attempt.intended_at < RESEND_FOR
+    engine::now() - attempt.intended_at < RESEND_FOR
 }
 
 /// `key`, `key/2`, ..

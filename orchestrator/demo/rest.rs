@@ -6,7 +6,6 @@ use engine::client::Signal;
 use engine::operator::Filter;
 use engine::view::Phase;
 use engine::{Client, Operator, Payload};
-use time::OffsetDateTime;
 use tokio::time::Instant;
 use uuid::Uuid;
 use workflows::place_order::PAYMENT_EVENT;
@@ -51,7 +50,7 @@ pub(super) async fn redeliver(operator: Operator, client: Client) {
 async fn redeliver_once(operator: &Operator, client: &Client) -> anyhow::Result<()> {
     let waiting = Filter { open: Some(true), phase: Some(Phase::Waiting), ..Filter::default() };
     let page = operator.list(&waiting, None, PAGE).await?;
-    let lost_before = OffsetDateTime::now_utc() - LOST_AFTER;
+    let lost_before = engine::now() - LOST_AFTER;
     let lost = page.sagas.iter().filter(|line| line.summary.changed_at < lost_before);
     let again = lost.map(|line| Signal {
         saga: line.summary.id,

@@ -96,7 +96,7 @@ impl Stores for RealStores {
     }
 
     fn verified_event(&self, signature: &str, body: &[u8]) -> Result<Event, EventError> {
-        self.payments.gateway.verified_event(signature, body, OffsetDateTime::now_utc())
+        self.payments.gateway.verified_event(signature, body, engine::now())
     }
 
     fn record_event(&self, event: Event) -> BoxFuture<'_, Result<RecordedEvent, Trouble>> {

@@ -1,6 +1,6 @@
 //! Everything that runs: a PostgreSQL, the payment gateway in its own process, and nodes.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 use std::time::Duration;
 
@@ -12,6 +12,7 @@ use serde_json::Value;
 use sqlx::{AssertSqlSafe, Connection, PgConnection};
 use tempfile::TempDir;
 
+use crate::disk::Disks;
 use crate::harness::{Databases, Simulator};
 use crate::node::{Node, ports};
 use crate::proxy::Proxy;
@@ -27,6 +28,10 @@ pub(crate) struct Setup<'a> {
     pub(crate) postgres: &'a [(&'a str, &'a str)],
     /// Variables of every node.
     pub(crate) variables: Vec<(&'static str, String)>,
+    /// What lets their clocks be set, if that is to be done.
+    pub(crate) faketime: Option<PathBuf>,
+    /// What PostgreSQL is put on, if not on the machine's own disk.
+    pub(crate) disks: Option<&'a Disks>,
 }
 
 /// A running platform, and the means to harm it.
@@ -53,7 +58,10 @@ impl Cluster {
     /// Starts everything and waits until all nodes are ready.
     pub(crate) async fn start(setup: &Setup<'_>) -> anyhow::Result<Self> {
         let settings: Vec<_> = POSTGRES.iter().chain(setup.postgres).copied().collect();
-        let server = tokio::task::block_in_place(|| TestServer::start(&settings));
+        let mut server = tokio::task::block_in_place(|| TestServer::start(&settings));
+        if let Some(disks) = setup.disks {
+            tokio::task::block_in_place(|| disks.take_in(&mut server))?;
+        }
         let databases = Databases::furnished(&server, "chaos").await;
         let directory = tempfile::tempdir()?;
         deliver(&databases.inventory, setup.stock).await?;
@@ -70,8 +78,12 @@ impl Cluster {
         let mut nodes = Vec::new();
         for (number, ports) in places.into_iter().enumerate() {
             let name = format!("node-{number}");
-            let variables = variables.clone();
-            nodes.push(Node::new(name, ports, &databases, variables, directory.path()).await?);
+            let mut node =
+                Node::new(name, ports, &databases, variables.clone(), directory.path()).await?;
+            if let Some(library) = &setup.faketime {
+                node.has_a_clock_of_its_own(library, directory.path())?;
+            }
+            nodes.push(node);
         }
         let postgres = Mutex::new(server);
         let cluster = Self { nodes, simulator, databases, _events: events, postgres, directory };

@@ -58,6 +58,14 @@ pub(crate) struct Customers {
     last_success: Mutex<Instant>,
     longest_silence: Mutex<Duration>,
     repeats: AtomicUsize,
+    refusals: Mutex<Vec<Refusal>>,
+}
+
+/// A checkout that was not taken, for now.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Refusal {
+    pub(crate) asked: Instant,
+    pub(crate) told_after: Duration,
 }
 
 impl Customers {
@@ -82,6 +90,7 @@ impl Customers {
             last_success: Mutex::new(Instant::now()),
             longest_silence: Mutex::default(),
             repeats: AtomicUsize::new(0),
+            refusals: Mutex::default(),
         }
     }
 
@@ -116,6 +125,11 @@ impl Customers {
 
     pub(crate) fn repeats(&self) -> usize {
         self.repeats.load(Ordering::Relaxed)
+    }
+
+    /// Each time somebody with a cart was told to come back.
+    pub(crate) fn refusals(&self) -> Vec<Refusal> {
+        self.refusals.lock().unwrap().clone()
     }
 
     /// The longest time in which nobody got an answer.
@@ -241,6 +255,7 @@ impl Customers {
                 Some(cart) => request.header("idempotency-key", format!("key-{number}")).json(cart),
                 None => request.header("prefer", "wait=5"),
             };
+            let asked = Instant::now();
             let Ok(answer) = request.send().await else {
                 tokio::time::sleep(Duration::from_millis(30)).await;
                 continue;
@@ -253,6 +268,10 @@ impl Customers {
                 }
                 // Away, full, or without its database: nothing was said, so it is sent again.
                 StatusCode::SERVICE_UNAVAILABLE | StatusCode::GATEWAY_TIMEOUT => {
+                    if cart.is_some() {
+                        let told_after = asked.elapsed();
+                        self.refusals.lock().unwrap().push(Refusal { asked, told_after });
+                    }
                     tokio::time::sleep(Duration::from_millis(30)).await;
                 }
                 // Too late to cancel is an answer.

@@ -5,6 +5,7 @@ mod arguments;
 mod cases;
 mod cluster;
 mod customers;
+mod disk;
 mod harness;
 mod invariants;
 mod log;
@@ -15,6 +16,7 @@ mod proxy;
 mod report;
 mod run;
 mod scenarios;
+mod wall_clock;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -22,39 +24,58 @@ use std::time::{Duration, Instant};
 
 use arguments::{Arguments, Output};
 use report::Report;
-use scenarios::{Form, Scenario};
+use scenarios::{Chosen, Form, Scenario};
 
 fn main() -> anyhow::Result<ExitCode> {
     let Some(arguments) = arguments::parse() else { return Ok(ExitCode::SUCCESS) };
-    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     if let [first, bugs @ ..] = &arguments.what[..]
         && first == "planted"
     {
-        let findings = runtime.block_on(planted::hunt(bugs, arguments.seed, &logs()))?;
-        match arguments.output {
-            Output::Json => println!("{}", serde_json::to_string_pretty(&findings)?),
-            Output::Table => println!("{}", planted::table(&findings)),
-        }
-        let all = findings.iter().all(planted::Finding::is_found);
-        return Ok(if all { ExitCode::SUCCESS } else { ExitCode::FAILURE });
+        return hunt(bugs, &arguments);
     }
-    let reports = runtime.block_on(run_all(&arguments))?;
+    let chosen = scenarios::chosen(&arguments.what)?;
+    if chosen.mounts() {
+        // Whoever may not is told so by the scenario.
+        let _ = disk::mounts::apart();
+    }
+    let reports = runtime()?.block_on(run_all(&arguments, &chosen))?;
     match arguments.output {
         Output::Json => println!("{}", serde_json::to_string_pretty(&reports)?),
         Output::Table => println!("{}", report::table(&reports)),
     }
-    let clean = reports.iter().all(Report::is_clean);
-    Ok(if clean { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+    Ok(success(reports.iter().all(Report::is_clean)))
 }
 
-async fn run_all(arguments: &Arguments) -> anyhow::Result<Vec<Report>> {
-    let (form, scenarios) = scenarios::chosen(&arguments.what)?;
+/// The suite against itself.
+fn hunt(bugs: &[String], arguments: &Arguments) -> anyhow::Result<ExitCode> {
+    let findings = runtime()?.block_on(planted::hunt(bugs, arguments.seed, &logs()))?;
+    match arguments.output {
+        Output::Json => println!("{}", serde_json::to_string_pretty(&findings)?),
+        Output::Table => println!("{}", planted::table(&findings)),
+    }
+    Ok(success(findings.iter().all(planted::Finding::is_found)))
+}
+
+fn runtime() -> std::io::Result<tokio::runtime::Runtime> {
+    tokio::runtime::Builder::new_multi_thread().enable_all().build()
+}
+
+fn success(is_it: bool) -> ExitCode {
+    if is_it { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}
+
+async fn run_all(arguments: &Arguments, chosen: &Chosen) -> anyhow::Result<Vec<Report>> {
+    let Chosen { form, by_name, ref scenarios } = *chosen;
     let end = arguments.minutes.map(|minutes| Instant::now() + Duration::from_secs(minutes * 60));
     let mut reports: Vec<Report> = Vec::new();
     let mut seed = arguments.seed;
     loop {
-        for scenario in &scenarios {
-            reports.push(run_one(scenario, form, seed, arguments).await?);
+        for scenario in scenarios {
+            let mut report = run_one(scenario, form, seed, arguments).await?;
+            if let Some(why) = report.not_run.clone().filter(|_| by_name) {
+                report.lacks(format!("it was asked for: {why}"));
+            }
+            reports.push(report);
         }
         let goes_on = form == Form::Soak && end.is_some_and(|end| Instant::now() < end);
         if !goes_on || !reports.iter().all(Report::is_clean) {
@@ -78,8 +99,14 @@ async fn run_one(
     }
     eprintln!("{} {}, seed {seed} ...", scenario.name, scenario.about);
     let report = (scenario.run)(scenario.name, seed, size, logs()).await?;
-    let verdict = if report.is_clean() { "holds" } else { "DOES NOT HOLD" };
-    eprintln!("{} {verdict} after {:.0} s, {} sagas", scenario.name, report.seconds, report.sagas);
+    let name = scenario.name;
+    match &report.not_run {
+        Some(why) => eprintln!("{name} is skipped: {why}"),
+        None => {
+            let verdict = if report.is_clean() { "holds" } else { "DOES NOT HOLD" };
+            eprintln!("{name} {verdict} after {:.0} s, {} sagas", report.seconds, report.sagas);
+        }
+    }
     Ok(report)
 }
 

@@ -1,16 +1,19 @@
 //! One node of the platform as a process, behind a network of its own to its databases.
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 use std::time::Duration;
 
 use anyhow::{Context, bail};
 use nix::sys::signal::Signal;
+use time::OffsetDateTime;
+use time::format_description::well_known::Rfc3339;
 use tokio::time::Instant;
 
 use crate::harness::{Databases, Program, free_port, http};
 use crate::proxy::Proxy;
+use crate::wall_clock::WallClock;
 
 /// How long a dead node keeps its sagas.
 pub(crate) const LEASE_TTL: Duration = Duration::from_secs(1);
@@ -32,6 +35,8 @@ pub(crate) struct Node {
     variables: Mutex<Vec<(&'static str, String)>>,
     log: PathBuf,
     program: Mutex<Option<Program>>,
+    /// Its own, if it can be set.
+    clock: Option<WallClock>,
     /// What processes counted that are gone, and the present one up to its last reading.
     counted: Mutex<Counted>,
 }
@@ -49,7 +54,7 @@ impl Node {
         ports: [u16; 2],
         databases: &Databases,
         variables: Vec<(&'static str, String)>,
-        directory: &std::path::Path,
+        directory: &Path,
     ) -> anyhow::Result<Self> {
         let network = Proxy::open(vec![port_of(&databases.amends)?]).await?;
         let through = |url: &str| -> anyhow::Result<String> {
@@ -77,6 +82,7 @@ impl Node {
             arguments,
             variables: Mutex::new(all),
             program: Mutex::new(None),
+            clock: None,
             counted: Mutex::default(),
         })
     }
@@ -84,6 +90,34 @@ impl Node {
     /// What it starts with next time no longer has this variable.
     pub(crate) fn forget(&self, variable: &str) {
         self.variables.lock().unwrap().retain(|(name, _)| *name != variable);
+    }
+
+    /// Gives it a clock that can be set, before its process starts.
+    pub(crate) fn has_a_clock_of_its_own(
+        &mut self,
+        library: &Path,
+        directory: &Path,
+    ) -> std::io::Result<()> {
+        let clock = WallClock::right(directory.join(format!("{}.clock", self.name)))?;
+        self.variables.get_mut().unwrap().extend(clock.variables(library));
+        self.clock = Some(clock);
+        Ok(())
+    }
+
+    /// Sets its clock so many seconds ahead of everybody else's.
+    pub(crate) fn set_clock(&self, ahead_s: i64) -> anyhow::Result<()> {
+        Ok(self.clock.as_ref().context("a node without a clock of its own")?.set(ahead_s)?)
+    }
+
+    /// How far its clock is ahead, by the time of the last line of its log. It writes one for each
+    /// answer, if it is to be asked this.
+    pub(crate) async fn clock_ahead(&self) -> anyhow::Result<time::Duration> {
+        let asked = http().get(format!("{}/health/live", self.url));
+        asked.timeout(Duration::from_secs(2)).send().await?;
+        let log = std::fs::read_to_string(&self.log)?;
+        let times = log.lines().rev().filter_map(|line| line.split(' ').next());
+        let mut times = times.filter_map(|word| OffsetDateTime::parse(word, &Rfc3339).ok());
+        Ok(times.next().context("a log without a time")? - engine::now())
     }
 
     /// Starts its process.
@@ -118,6 +152,9 @@ impl Node {
     pub(crate) fn kill(&self) {
         if let Some(mut program) = self.program.lock().unwrap().take() {
             program.kill();
+            if let Some(clock) = &self.clock {
+                clock.forget(program.pid());
+            }
         }
         let mut counted = self.counted.lock().unwrap();
         for (name, value) in std::mem::take(&mut counted.present) {
@@ -197,6 +234,12 @@ impl Node {
         let log = std::fs::read_to_string(&self.log).unwrap_or_default();
         let lines: Vec<&str> = log.lines().collect();
         lines[lines.len().saturating_sub(30)..].join("\n")
+    }
+}
+
+impl Drop for Node {
+    fn drop(&mut self) {
+        self.kill();
     }
 }
 

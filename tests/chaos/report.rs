@@ -21,11 +21,19 @@ pub(crate) struct Report {
     pub(crate) slowest_recovery_s: Option<(f64, f64)>,
     pub(crate) drained_s: f64,
     pub(crate) violations: Vec<Violation>,
+    /// Why nothing was done, if nothing was.
+    pub(crate) not_run: Option<String>,
     /// Where each fault is written down.
     pub(crate) log: String,
 }
 
 impl Report {
+    /// Of a scenario that this machine can not run.
+    pub(crate) fn of_none(scenario: &str, seed: u64, why: &str) -> Self {
+        let (scenario, not_run) = (scenario.to_owned(), Some(why.to_owned()));
+        Self { scenario, seed, not_run, ..Self::default() }
+    }
+
     /// Takes in what another cluster did for the same scenario, at the same time.
     pub(crate) fn add(&mut self, other: Self) {
         self.seconds = self.seconds.max(other.seconds);
@@ -58,6 +66,15 @@ impl Report {
     pub(crate) fn is_clean(&self) -> bool {
         self.violations.is_empty()
     }
+
+    /// Whether its promises were kept, in a word or two.
+    pub(crate) fn verdict(&self) -> &'static str {
+        match (&self.not_run, self.is_clean()) {
+            (Some(_), _) => "NOT RUN",
+            (None, true) => "yes",
+            (None, false) => "NO",
+        }
+    }
 }
 
 /// All results as a table.
@@ -78,11 +95,14 @@ pub(crate) fn table(reports: &[Report]) -> String {
             list(report.faults.iter().map(|(kind, n)| format!("{n} {kind}")).collect()),
             recovery.unwrap_or_else(|| "-".to_owned()),
             format!("{:.1} s", report.drained_s),
-            if report.is_clean() { "yes".to_owned() } else { "NO".to_owned() },
+            report.verdict().to_owned(),
         ]);
     }
     let mut text = table.to_string();
     for report in reports {
+        if let Some(why) = &report.not_run {
+            text += &format!("\n{} seed {}: skipped: {why}", report.scenario, report.seed);
+        }
         for Violation { invariant, detail } in &report.violations {
             text += &format!("\n{} seed {}: {invariant}: {detail}", report.scenario, report.seed);
         }

@@ -167,6 +167,7 @@ impl Run {
             slowest_recovery_s: self.log.slowest_recovery(),
             drained_s: found.drained_s,
             violations,
+            not_run: None,
             log: self.log.path.display().to_string(),
         })
     }

@@ -1,7 +1,9 @@
 //! The faults of the suite, one file each, with what is done in each form.
 
+mod clocks;
 mod crash_points;
 mod database;
+mod disks;
 mod everything;
 mod gateway;
 mod kills;
@@ -123,6 +125,18 @@ const ALL: &[Scenario] = &[
         sizes: [None, size(300, 0, 60), size(1_000, 0, 900)],
     },
     Scenario {
+        name: "F10",
+        about: "PostgreSQL's disks are full",
+        run: disks::run,
+        sizes: [None, size(500, 1, 0), size(3_000, 10, 0)],
+    },
+    Scenario {
+        name: "F11",
+        about: "nodes whose clocks jump by an hour",
+        run: clocks::run,
+        sizes: [None, size(1_000, 4, 0), size(10_000, 40, 0)],
+    },
+    Scenario {
         name: "F13",
         about: "rolling restarts",
         run: rolling::run,
@@ -167,24 +181,40 @@ pub(crate) fn named(name: &str) -> anyhow::Result<&'static Scenario> {
     })
 }
 
-/// The form and the scenarios that the words name.
-pub(crate) fn chosen(words: &[String]) -> anyhow::Result<(Form, Vec<&'static Scenario>)> {
-    let all = || ALL.iter().collect::<Vec<_>>();
-    match words.iter().map(String::as_str).collect::<Vec<_>>()[..] {
-        ["brief"] => {
-            Ok((Form::Brief, ALL.iter().filter(|scenario| scenario.sizes[0].is_some()).collect()))
-        }
-        ["short"] => Ok((Form::Short, all())),
-        ["soak"] => Ok((Form::Soak, all())),
-        ref names => {
-            let (form, names): (Form, &[&str]) = match names {
-                ["soak", names @ ..] => (Form::Soak, names),
-                names => (Form::Short, names),
-            };
-            let chosen: anyhow::Result<_> = names.iter().map(|name| named(name)).collect();
-            Ok((form, chosen?))
-        }
+/// What the words of the command line name.
+#[derive(Debug)]
+pub(crate) struct Chosen {
+    pub(crate) form: Form,
+    /// Whether each of them was asked for, and not just the whole form.
+    pub(crate) by_name: bool,
+    pub(crate) scenarios: Vec<&'static Scenario>,
+}
+
+impl Chosen {
+    /// Whether one of them needs disks of its own.
+    pub(crate) fn mounts(&self) -> bool {
+        self.scenarios.iter().any(|scenario| scenario.name == "F10")
     }
+}
+
+/// The form and the scenarios that the words name.
+pub(crate) fn chosen(words: &[String]) -> anyhow::Result<Chosen> {
+    let words: Vec<&str> = words.iter().map(String::as_str).collect();
+    let (form, names) = match &words[..] {
+        ["brief", names @ ..] => (Form::Brief, names),
+        ["short", names @ ..] => (Form::Short, names),
+        ["soak", names @ ..] => (Form::Soak, names),
+        names => (Form::Short, names),
+    };
+    let is_part = |scenario: &&Scenario| form != Form::Brief || scenario.sizes[0].is_some();
+    let mut scenarios: Vec<_> = match names {
+        [] => ALL.iter().filter(is_part).collect(),
+        _ => Vec::new(),
+    };
+    for name in names {
+        scenarios.push(named(name)?);
+    }
+    Ok(Chosen { form, by_name: !names.is_empty(), scenarios })
 }
 
 /// Plenty of everything, and little of one thing.
@@ -193,7 +223,15 @@ const STOCK: [(&str, u32); 4] =
 
 /// Three nodes, plenty of stock, a gateway that does what `gateway` says.
 fn three_nodes(gateway: Value) -> Setup<'static> {
-    Setup { nodes: 3, stock: &STOCK, gateway, postgres: &[], variables: Vec::new() }
+    Setup {
+        nodes: 3,
+        stock: &STOCK,
+        gateway,
+        postgres: &[],
+        variables: Vec::new(),
+        faketime: None,
+        disks: None,
+    }
 }
 
 /// One node, which is told what to do wrong.

@@ -87,7 +87,7 @@ impl Inventory {
         baskets: &[Reserve<'_>],
     ) -> Result<Vec<Result<Reservation, Failure>>, DatabaseError> {
         let attempts: Vec<_> = baskets.iter().map(|basket| basket.attempt).collect();
-        let expires_at = OffsetDateTime::now_utc() + HOLD;
+        let expires_at = engine::now() + HOLD;
         let reservation =
             |basket: &Reserve<'_>| Reservation { order_id: basket.order_id, expires_at };
         let reservations = baskets.iter().map(reservation).collect();

@@ -10,7 +10,6 @@ use engine::{Attempt, Failure, SagaId, UndoFailure};
 use proptest::prelude::*;
 use proptest::test_runner::{Config, TestRunner};
 use sqlx::PgConnection;
-use time::OffsetDateTime;
 
 use crate::ledger::{Basket, Ledger, Order, Promise, Saga, Said, Sku};
 use crate::support::{OwnDatabase, inventory};
@@ -83,7 +82,7 @@ struct Part {
 impl Part {
     fn new(inventory: &Inventory, story: &Story) -> Self {
         let orders: Vec<_> = (0..ORDERS).map(|_| OrderId::random()).collect();
-        let saga = |_| SagaId::new(1, OffsetDateTime::now_utc());
+        let saga = |_| SagaId::new(1, engine::now());
         let (inventory, name) = (inventory.clone(), orders[0].to_string());
         let (sagas, baskets) = ((0..SAGAS).map(saga).collect(), story.baskets.clone());
         Self { inventory, name, orders, sagas, baskets }

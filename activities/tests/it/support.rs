@@ -11,7 +11,6 @@ use activities::{Inventory, Line, Money, OrderId, Orders, PricedLine};
 use engine::{Attempt, Failure, SagaId};
 use local_postgres::testing::server;
 use sqlx::{AssertSqlSafe, Connection, PgConnection};
-use time::OffsetDateTime;
 use tokio::sync::OnceCell;
 
 /// A database of the test's own. On somebody's server it is dropped with this; a private server ends
@@ -130,7 +129,7 @@ pub(crate) fn usd(value: i64) -> Money {
 
 /// The first attempt of the first step of a new saga.
 pub(crate) fn attempt() -> Attempt {
-    Attempt::for_test(SagaId::new(1, OffsetDateTime::now_utc()), 1, 1)
+    Attempt::for_test(SagaId::new(1, engine::now()), 1, 1)
 }
 
 /// The next attempt of the same step.

@@ -57,14 +57,14 @@ async fn what_nobody_has_dealt_with_waits_for_reconciliation() {
         store.record_event(event(id, "pi_1")).await.unwrap();
     }
     let waiting = async || {
-        let later = OffsetDateTime::now_utc() + Duration::from_secs(60);
+        let later = engine::now() + Duration::from_secs(60);
         let events = store.unprocessed_events(OffsetDateTime::UNIX_EPOCH..later, 10).await.unwrap();
         events.into_iter().map(|event| event.id).collect::<Vec<_>>()
     };
     assert_eq!(waiting().await, ["evt_1", "evt_2"]);
     store.mark_processed(&["evt_1".to_owned(), "evt_3".to_owned()]).await.unwrap();
     assert_eq!(waiting().await, ["evt_2"]);
-    let long_ago = OffsetDateTime::now_utc() - Duration::from_secs(60);
+    let long_ago = engine::now() - Duration::from_secs(60);
     assert!(
         store
             .unprocessed_events(OffsetDateTime::UNIX_EPOCH..long_ago, 10)
@@ -97,7 +97,7 @@ async fn an_event_of_the_gateway_is_verified_and_names_its_intent() {
         }
     };
     let gateway = &shop.payments.gateway;
-    let now = OffsetDateTime::now_utc();
+    let now = engine::now();
     let event = gateway.verified_event(&header, body.as_bytes(), now).unwrap();
     assert_eq!(event.kind, "payment_intent.succeeded");
     assert_eq!(event.intent_id, Some(charge.intent_id));

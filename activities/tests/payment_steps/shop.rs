@@ -19,7 +19,6 @@ use payment_simulator::{FaultPlan, Simulator};
 use serde_json::{Value, json};
 use sqlx::{Connection, PgConnection};
 use tempfile::TempDir;
-use time::OffsetDateTime;
 use tokio::time::Instant;
 use uuid::Uuid;
 
@@ -84,7 +83,7 @@ impl Shop {
 
     /// An order over `cents`, with stock put aside for it.
     pub(crate) async fn place(&self, cents: i64) -> Placed {
-        let (order_id, saga_id) = (OrderId::random(), SagaId::new(1, OffsetDateTime::now_utc()));
+        let (order_id, saga_id) = (OrderId::random(), SagaId::new(1, engine::now()));
         let placed = Placed { order_id, saga_id, amount: Money::new(cents, Currency::Usd) };
         let lines = [Line { sku: SKU.to_owned(), quantity: 1 }];
         let reserve = Reserve { attempt: &placed.attempt(1, 1), order_id, lines: &lines };
@@ -138,7 +137,7 @@ impl Shop {
     pub(crate) async fn intents(&self, placed: &Placed) -> Vec<Intent> {
         let order_id = placed.order_id.to_string();
         let is_ours = |intent: &Intent| intent.metadata.get("order_id") == Some(&order_id);
-        let since = OffsetDateTime::now_utc() - Duration::from_secs(48 * 3600);
+        let since = engine::now() - Duration::from_secs(48 * 3600);
         let gateway = &self.payments.gateway;
         gateway.list_intents(since, is_ours, soon()).await.unwrap()
     }

@@ -218,7 +218,7 @@ impl Client {
         reason: &str,
         timeout: Duration,
     ) -> Result<Told, StoreError> {
-        let message_id = Uuid::now_v7();
+        let message_id = clock::new_id();
         let message = Message::Cancel { by: by.to_owned(), reason: reason.to_owned() };
         match self.tell(vec![(id, message_id, message)]).await?.pop() {
             Some(Told::Pending) => self.node.store.told(id, message_id, timeout).await,

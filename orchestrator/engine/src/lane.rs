@@ -70,7 +70,8 @@ impl Lane {
         answered.await.unwrap_or(Written::Fenced)
     }
 
-    /// Puts a record in the queue if there is room and the database is up; the answer comes later.
+    /// Puts a record in the queue if there is room and the database took the last one; the answer comes
+    /// later.
     pub(crate) fn try_write(&self, record: Record) -> Result<oneshot::Receiver<Written>, LaneFull> {
         if self.down.load(Ordering::Relaxed) {
             return Err(LaneFull::Down);
@@ -86,7 +87,7 @@ impl Lane {
 pub(crate) enum LaneFull {
     /// Too many wait.
     Full,
-    /// The database does not answer.
+    /// The database takes no writes.
     Down,
 }
 
@@ -113,7 +114,11 @@ impl Writer {
     async fn commit(&mut self, mut batch: Vec<Queued>, mut is_repeat: bool) {
         while !batch.is_empty() {
             let records: Vec<&Record> = batch.iter().map(|queued| &queued.record).collect();
-            match self.attempt(&records).await {
+            let recorded = self.attempt(&records).await;
+            // A server may take connections and no writes: while its disk is full, say.
+            let is_down = matches!(recorded, Err(StoreError::Unavailable(_)));
+            self.down.store(is_down, Ordering::Relaxed);
+            match recorded {
                 Ok(recorded) => {
                     let held: HashSet<Uuid> = recorded.held.into_iter().collect();
                     let lost = |queued: &Queued| !held.contains(&queued.record.fence);
@@ -175,7 +180,6 @@ impl Writer {
                     StoreError::Refused(error) => StoreError::Unavailable(error),
                     error => error,
                 })?;
-                self.down.store(false, Ordering::Relaxed);
                 self.connection.insert(connection)
             }
         };

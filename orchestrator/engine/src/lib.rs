@@ -59,6 +59,7 @@ pub use activity::{
     Activity, Attempt, Call, ForwardOnly, NoUndo, Outcome, Probe, Undo, Undoable, WithoutUndo,
 };
 pub use client::Client;
+pub use clock::now;
 pub use engine::{Engine, Settings, migrate};
 pub use failure::{Failure, Rejection, Trouble, UndoFailure, reject, reject_with, unknown};
 pub use id::{SagaId, ShardId};

@@ -12,6 +12,7 @@ use uuid::Uuid;
 
 use crate::checkup::Finding;
 use crate::client::Told;
+use crate::clock;
 use crate::error::StoreError;
 use crate::event::{Message, Verdict};
 use crate::handler::Handlers;
@@ -266,7 +267,7 @@ impl Operator {
         if let Action::Resolve { step, verdict } = &action {
             self.fits(id, *step, verdict).await?;
         }
-        let (message_id, audit_id) = (Uuid::now_v7(), Uuid::now_v7());
+        let (message_id, audit_id) = (clock::new_id(), clock::new_id());
         let detail = serde_json::to_value(&action)
             .unwrap_or_else(|error| unreachable!("actions are JSON: {error}"));
         let (name, message) = action.message(&who);
@@ -274,7 +275,7 @@ impl Operator {
             id,
             message_id,
             audit_id,
-            at: OffsetDateTime::now_utc(),
+            at: clock::now(),
             message: &message,
             action: name,
             detail,

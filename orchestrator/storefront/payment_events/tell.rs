@@ -8,7 +8,6 @@ use engine::SagaId;
 use engine::client::{Signal, Told};
 use engine::payload::Payload;
 use serde_json::json;
-use time::OffsetDateTime;
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 use uuid::Uuid;
@@ -127,7 +126,7 @@ pub(in crate::storefront) async fn tell_again(
     loop {
         tokio::time::sleep(TELL_AGAIN_AFTER).await;
         let Some(queue) = queue.upgrade() else { return };
-        let now = OffsetDateTime::now_utc();
+        let now = engine::now();
         let waiting = shop.events_unprocessed(now - TELL_AGAIN_FOR..now - TELL_AGAIN_AFTER).await;
         match waiting {
             Ok(events) => {

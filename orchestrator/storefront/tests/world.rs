@@ -71,7 +71,7 @@ impl Sagas for Engine {
             Some((_, view)) => Err(StartError::KeyReused(view.summary.id)),
             None => {
                 let mut view = view(start.subject.as_deref().unwrap());
-                view.summary.id = SagaId::new(1, OffsetDateTime::now_utc());
+                view.summary.id = SagaId::new(1, engine::now());
                 view.summary.business_key = start.business_key;
                 view.input = start.input;
                 let id = view.summary.id;

@@ -9,7 +9,7 @@ use futures_util::future::LocalBoxFuture;
 use serde_json::json;
 use tokio::time::Instant;
 
-use super::STOCK;
+use super::three_nodes;
 use crate::cluster::Setup;
 use crate::customers::Habits;
 use crate::node::LEASE_TTL;
@@ -28,8 +28,7 @@ pub(super) fn run(
     async move {
         // Each of them waits for its customer, who answers the bank late.
         let gateway = json!({"challenges": {"after_millis": 60_000}});
-        let setup =
-            Setup { nodes: 2, stock: &STOCK, gateway, postgres: &[], variables: Vec::new() };
+        let setup = Setup { nodes: 2, ..three_nodes(gateway) };
         let habits = Habits {
             skus: vec!["tea", "cup"],
             cards: vec![("pm_card_authenticationRequired", 1)],

@@ -20,8 +20,8 @@ pub struct Needs {
 
 /// The oldest PostgreSQL, as its `server_version_num`, and what to do about an older one.
 pub(super) const VERSION_MIN: (i32, &str) = (140_000, "use version 14 or newer");
-/// How far the clocks may be apart. Waits, time-outs of signals and what counts as overdue are told by
-/// a node and compared with what the database and other nodes say; half a lease is too much.
+/// How far the clocks may be apart when a node starts. From then on it goes by the database's time; but
+/// what it writes in its log goes by this machine's, and so does whose certificate is valid.
 pub(super) const SKEW_MAX: (Duration, &str) =
     (Duration::seconds(5), "set both clocks by NTP; a node starts when they are within 5 s");
 /// From here on a person should look.
@@ -58,7 +58,7 @@ struct Server {
 impl Needs {
     /// Those of one connection, by this machine's clock.
     pub fn new(durability: Durability) -> Self {
-        Self { durability, connections: 1, now: clock::now }
+        Self { durability, connections: 1, now: clock::wall }
     }
 }
 
@@ -169,5 +169,5 @@ async fn ahead(
     let before = now();
     let there: OffsetDateTime = sqlx::query_scalar(CLOCK).fetch_one(connection).await?;
     let after = now();
-    Ok((there - after).max(Duration::ZERO) + (there - before).min(Duration::ZERO))
+    Ok(clock::behind(before, there, after))
 }

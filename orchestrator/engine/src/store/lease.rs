@@ -1,11 +1,12 @@
 //! Who is alive and who owns which shard. All times are the database's.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use sqlx::postgres::PgConnection;
 use sqlx::{Connection, FromRow};
 use uuid::Uuid;
 
+use crate::clock;
 use crate::error::StoreError;
 use crate::id::ShardId;
 use crate::store::Store;
@@ -15,7 +16,8 @@ pub(crate) const RENEW: &str = "\
 insert into saga.node (node_id, name, version, workflows, started_at, lease_until)
 values ($1, $2, $3, $4, clock_timestamp(), clock_timestamp() + $5 * interval '1 millisecond')
     on conflict (node_id) do update
-       set lease_until = clock_timestamp() + $5 * interval '1 millisecond'";
+       set lease_until = clock_timestamp() + $5 * interval '1 millisecond'
+returning clock_timestamp()";
 
 /// Every shard with its owner's state.
 pub(crate) const SHARDS: &str = "\
@@ -118,14 +120,16 @@ impl LeaseConnection {
         }
     }
 
-    /// Says that the node is alive for `ttl` more.
+    /// Says that the node is alive for `ttl` more, and hears what time it is.
     pub(crate) async fn renew(&mut self, node: &NodeName, ttl: Duration) -> Result<(), StoreError> {
-        self.with(async |connection| {
-            let query = sqlx::query(RENEW).bind(node.id).bind(&node.name);
+        let renewed = self.with(async |connection| {
+            let query = sqlx::query_scalar(RENEW).bind(node.id).bind(&node.name);
             let query = query.bind(env!("CARGO_PKG_VERSION")).bind(&node.workflows);
-            query.bind(ttl.as_millis() as f64).execute(connection).await
-        })
-        .await?;
+            let (asked, query) = (Instant::now(), query.bind(ttl.as_millis() as f64));
+            Ok((asked, query.fetch_one(connection).await?))
+        });
+        let (asked, there) = renewed.await?;
+        clock::set(asked, there);
         Ok(())
     }
 

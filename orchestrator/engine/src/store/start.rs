@@ -2,8 +2,8 @@
 
 use sqlx::FromRow;
 use sqlx::types::Json;
-use uuid::Uuid;
 
+use crate::clock;
 use crate::error::StoreError;
 use crate::event::Message;
 use crate::id::{SagaId, ShardId};
@@ -62,7 +62,7 @@ impl Store {
             .bind(saga.subject.as_deref().map(storable))
             .bind(&saga.input)
             .bind(standing.next_at)
-            .bind(Uuid::now_v7())
+            .bind(clock::new_id())
             .bind(Json(Message::Started));
         Ok(self.with(async |connection| query.execute(connection).await).await?.rows_affected() > 0)
     }

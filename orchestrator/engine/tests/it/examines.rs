@@ -15,7 +15,7 @@ async fn examined(url: &str, now: fn() -> OffsetDateTime) -> (Checkup, Level, St
 }
 
 fn seconds_ago(seconds: i64) -> OffsetDateTime {
-    OffsetDateTime::now_utc() - Duration::seconds(seconds)
+    engine::now() - Duration::seconds(seconds)
 }
 
 #[tokio::test]

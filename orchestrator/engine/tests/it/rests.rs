@@ -78,7 +78,7 @@ async fn a_saga_that_fell_out_of_memory_is_found_however_many_in_it_are_late() {
     stock.called(600).await;
     let mut admin = PgConnection::connect(&url).await.unwrap();
     admin.execute("update saga.saga set next_at = now() - interval '1 hour'").await.unwrap();
-    let lost = SagaId::new(0, time::OffsetDateTime::now_utc());
+    let lost = SagaId::new(0, engine::now());
     let input = serde_json::to_vec(&Order::of(0)).unwrap();
     let insert = sqlx::query(UNHEARD_OF).bind(lost).bind(input);
     insert.execute(&mut admin).await.unwrap();

@@ -185,7 +185,7 @@ async fn a_signal_that_came_in_time_wins_over_the_end_of_the_wait_at_a_takeover(
     // Nobody owns it when the signal comes, and the next owner comes too late for the wait.
     signal(&client, id, "word", Payload::encode(&7).unwrap()).await;
     let end = view.summary.next_at.unwrap();
-    while time::OffsetDateTime::now_utc() <= end {
+    while engine::now() <= end {
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
 

@@ -30,7 +30,7 @@ pub(super) async fn list(
 }
 
 fn print_list(sagas: &[Value]) {
-    let (style, now) = (Style::detect(), OffsetDateTime::now_utc());
+    let (style, now) = (Style::detect(), engine::now());
     let mut table = output::table(&["", "SAGA", "WORKFLOW", "WHY", "ATT", "NEXT", "AGE"]);
     for saga in sagas {
         let (sign, color) = output::sign(saga);
@@ -64,7 +64,7 @@ pub(super) async fn get(server: &Server, id: &str, format: Format) -> Result<Exi
 }
 
 fn print_saga(saga: &Value) {
-    let (style, now) = (Style::detect(), OffsetDateTime::now_utc());
+    let (style, now) = (Style::detect(), engine::now());
     output::line(&output::sentence(saga));
     output::line("");
     let rev = saga["rev"].as_i64().unwrap_or_default();
@@ -205,7 +205,7 @@ pub(super) async fn nodes(server: &Server, format: Format) -> Result<Exit, Failu
         Format::Ndjson => nodes.iter().for_each(|node| output::line(&node.to_string())),
         Format::Ids => nodes.iter().for_each(|node| output::line(text(&node["id"]))),
         Format::Table => {
-            let now = OffsetDateTime::now_utc();
+            let now = engine::now();
             let mut table =
                 output::table(&["NODE", "ALIVE", "VERSION", "SHARDS", "WORKFLOWS", "UP"]);
             for node in nodes {

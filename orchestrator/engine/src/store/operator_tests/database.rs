@@ -9,6 +9,7 @@ use sqlx::{AssertSqlSafe, Connection, PgConnection, SqlSafeStr};
 use time::{Duration, OffsetDateTime};
 use uuid::Uuid;
 
+use crate::clock;
 use crate::decide::decide;
 use crate::event::{Event, Message};
 use crate::id::SagaId;
@@ -25,7 +26,7 @@ pub(in crate::store) struct Database {
 }
 
 pub(in crate::store) fn seconds_ago(seconds: f64) -> OffsetDateTime {
-    OffsetDateTime::now_utc() - Duration::seconds_f64(seconds)
+    clock::now() - Duration::seconds_f64(seconds)
 }
 
 const SHARDS_AND_NODES: &str = "
