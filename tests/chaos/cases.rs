@@ -6,7 +6,7 @@ use std::path::Path;
 use std::sync::Mutex;
 use std::time::Duration;
 
-use anyhow::Context;
+use anyhow::{Context, bail};
 use engine::journal::Direction;
 use engine::testing::{Boundary, BoundaryFault, BoundaryHarm, FAULT, FAULT_LOG};
 use futures_util::future::try_join_all;
@@ -14,11 +14,11 @@ use nix::sys::signal::Signal;
 use serde_json::json;
 use tokio::time::Instant;
 
-use crate::node::LEASE_TTL;
+use crate::node::{LEASE_TTL, Node};
 use crate::operator::retry_held;
 use crate::report::Report;
 use crate::run::{Run, Size};
-use crate::scenarios::{mixed, one_node};
+use crate::scenarios::{mixed, node_and_heir};
 
 /// The steps of place-order that can be undone: those before the pivot.
 pub(crate) const BEFORE_PIVOT: [&str; 4] =
@@ -31,6 +31,8 @@ const UNDONE: [&str; 3] = ["reserve-inventory", "create-order", "prepare-payment
 const CLUSTERS: usize = 3;
 /// How soon an order comes to its faults.
 const FIRES_WITHIN: Duration = Duration::from_secs(30);
+/// How soon another node has what one that stopped had.
+const INHERITED_WITHIN: Duration = Duration::from_secs(LEASE_TTL.as_secs() * 2 + 2);
 
 /// One case: an order, and what is done to it.
 #[derive(Clone, Debug)]
@@ -96,7 +98,7 @@ pub(crate) async fn run_all(
     Ok(whole)
 }
 
-/// One cluster of one node takes cases until there are none left.
+/// One cluster takes cases until there are none left.
 async fn share(
     name: &'static str,
     seed: u64,
@@ -104,7 +106,7 @@ async fn share(
     logs: &Path,
     cases: &Mutex<VecDeque<Case>>,
 ) -> anyhow::Result<Report> {
-    let run = Run::open(name, seed, size, logs, &one_node(json!({})), mixed()).await?;
+    let run = Run::open(name, seed, size, logs, &node_and_heir(json!({})), mixed()).await?;
     loop {
         let Some(case) = cases.lock().unwrap().pop_front() else { break };
         run_case(&run, &case).await?;
@@ -114,12 +116,14 @@ async fn share(
 }
 
 async fn run_case(run: &Run, case: &Case) -> anyhow::Result<()> {
-    let node = &run.cluster.nodes[0];
+    let [node, heir] = &run.cluster.nodes[..] else { bail!("cases take two nodes") };
     let faults: Vec<String> = case.faults.iter().map(ToString::to_string).collect();
     let fired = run.directory().join(faults[0].replace(':', "-"));
     let variables = [(FAULT, faults.join(",")), (FAULT_LOG, fired.display().to_string())];
-    node.read_counters().await;
-    node.kill();
+    for node in [node, heir] {
+        node.read_counters().await;
+        node.kill();
+    }
     node.start(&variables);
     node.ready().await?;
     let ordered = run.customers.order(case.card());
@@ -158,7 +162,7 @@ async fn all_fire(run: &Run, case: &Case, fired: &Path) -> anyhow::Result<()> {
 
 /// What an operator, or the machinery of one, does about it.
 async fn mend(run: &Run, fault: &BoundaryFault, saga: &str) -> anyhow::Result<()> {
-    let node = &run.cluster.nodes[0];
+    let [node, heir] = &run.cluster.nodes[..] else { bail!("cases take two nodes") };
     match fault.harm {
         BoundaryHarm::Abort => {
             node.kill();
@@ -166,7 +170,9 @@ async fn mend(run: &Run, fault: &BoundaryFault, saga: &str) -> anyhow::Result<()
             node.ready().await
         }
         BoundaryHarm::Stop => {
-            tokio::time::sleep(LEASE_TTL * 2).await;
+            heir.start(&[]);
+            heir.ready().await?;
+            inherits(run, heir).await?;
             node.signal(Signal::SIGCONT);
             Ok(())
         }
@@ -177,6 +183,21 @@ async fn mend(run: &Run, fault: &BoundaryFault, saga: &str) -> anyhow::Result<()
         | BoundaryHarm::Twice
         | BoundaryHarm::GiveUp => Ok(()),
     }
+}
+
+/// Waits until everything is its own that the other node had.
+async fn inherits(run: &Run, heir: &Node) -> anyhow::Result<()> {
+    let shards = "select count(*) from saga.shard";
+    let shards = run.cluster.number(&run.cluster.databases.amends, shards).await? as f64;
+    let end = Instant::now() + INHERITED_WITHIN;
+    while heir.gauge("amends_shards_owned").await? < shards {
+        if Instant::now() > end {
+            run.must("takeover", false, || format!("not after {INHERITED_WITHIN:?}"));
+            break;
+        }
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    Ok(())
 }
 
 /// What says no where nothing can turn back any more.

@@ -13,9 +13,6 @@ use crate::cluster::{Cluster, connect};
 use crate::customers::Customers;
 use crate::harness::amends;
 
-/// How long what is open may take to end once nothing goes wrong any more.
-const DRAIN: Duration = Duration::from_secs(120);
-
 /// A promise that does not hold.
 #[derive(Clone, Debug, serde::Serialize)]
 pub(crate) struct Violation {
@@ -44,15 +41,16 @@ impl Findings {
     }
 }
 
-/// Waits until all sagas ended or are parked, then checks everything. `parked` are meant to be.
+/// Waits `within` a time until all sagas ended or are parked, then checks everything. `parked` are meant to be.
 pub(crate) async fn check(
     cluster: &Cluster,
     customers: &Customers,
     parked: &BTreeSet<String>,
     calm_since: Instant,
+    within: Duration,
 ) -> anyhow::Result<Findings> {
     let mut found = Findings::default();
-    drain(cluster, &mut found).await?;
+    drain(cluster, within, &mut found).await?;
     found.drained_s = calm_since.elapsed().as_secs_f64();
     customers.ask_again(parked).await;
     ended(cluster, parked, &mut found).await?;
@@ -69,8 +67,8 @@ pub(crate) async fn check(
 /// Those that are neither over nor wait for a person.
 const MOVING: &str = "select count(*) from saga.saga where ending is null and phase <> 'held'";
 
-async fn drain(cluster: &Cluster, found: &mut Findings) -> anyhow::Result<()> {
-    let end = Instant::now() + DRAIN;
+async fn drain(cluster: &Cluster, within: Duration, found: &mut Findings) -> anyhow::Result<()> {
+    let end = Instant::now() + within;
     loop {
         let moving = cluster.number(&cluster.databases.amends, MOVING).await?;
         if moving == 0 {
@@ -184,6 +182,7 @@ fn verified(cluster: &Cluster, at_rest: bool, found: &mut Findings) {
 fn invariant_of(violation: &Value) -> &'static str {
     match violation["invariant"].as_str().unwrap_or_default() {
         name if name.contains("stock") || name.contains("reservation") => "I1",
+        "audit_chain" => "I9",
         name if name.contains("journal") || name.contains("saga") => "I7",
         name if name.contains("captured") || name.contains("refund") => "I6",
         _ => "I5",

@@ -46,7 +46,7 @@ fn hunter(bug: PlantedBug) -> (&'static str, usize, usize) {
         PlantedBug::AsyncCommit => ("F4", 300, 9),
         PlantedBug::AcceptBeforeCommit => ("F4", 300, 9),
         PlantedBug::KeepTimedOutConnection => ("F6", 300, 5),
-        PlantedBug::ReadThenWriteStock => ("F15", 1_000, 0),
+        PlantedBug::ReadThenWriteStock => ("F15", 400, 0),
         PlantedBug::DropUnknownWebhooks => ("F7", 100, 0),
     }
 }

@@ -37,6 +37,11 @@ impl Size {
     fn patience(&self) -> Duration {
         Duration::from_secs(if self.bug.is_some() { 30 } else { 240 })
     }
+
+    /// How long what is open may take to end once nothing goes wrong any more.
+    fn drain(&self) -> Duration {
+        Duration::from_secs(if self.bug.is_some() { 30 } else { 120 })
+    }
 }
 
 /// A scenario under way.
@@ -144,7 +149,8 @@ impl Run {
 
     async fn check(&self) -> anyhow::Result<Findings> {
         let calm_since = *self.calm_since.lock().unwrap();
-        check(&self.cluster, &self.customers, &self.parked, calm_since).await
+        let drain = self.size.drain();
+        check(&self.cluster, &self.customers, &self.parked, calm_since, drain).await
     }
 
     /// Checks everything, and says what was found.

@@ -234,9 +234,9 @@ fn three_nodes(gateway: Value) -> Setup<'static> {
     }
 }
 
-/// One node, which is told what to do wrong.
-pub(crate) fn one_node(gateway: Value) -> Setup<'static> {
-    Setup { nodes: 1, ..three_nodes(gateway) }
+/// One node, which is told what to do wrong, and one that takes over.
+pub(crate) fn node_and_heir(gateway: Value) -> Setup<'static> {
+    Setup { nodes: 2, ..three_nodes(gateway) }
 }
 
 /// Most pay, some are declined, some are asked by their bank, some change their mind.

@@ -22,6 +22,7 @@ pub(super) fn run(
         let cases = cases::faults(breaks_off).into_iter().map(case).collect();
         let mut report = cases::run_all(name, seed, size, &logs, cases).await?;
         report.needs(&["abort", "stop", "error", "lose_ack", "ambiguous_commits"]);
+        report.needs(&["takeovers", "fenced_writes"]);
         report.needs(&["undo_abort", "undo_stop", "undo_error", "undo_lose_ack"]);
         Ok(report)
     }

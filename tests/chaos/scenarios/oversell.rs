@@ -11,8 +11,9 @@ use crate::customers::Habits;
 use crate::report::Report;
 use crate::run::{Run, Size};
 
-/// Three products, and so much of each.
-const STOCK: [(&str, u32); 3] = [("tea", 1_000), ("cup", 1_000), ("pot", 1_000)];
+const SKUS: [&str; 3] = ["tea", "cup", "pot"];
+/// How many customers there are for each piece of one product. They want more than one.
+const CUSTOMERS_A_PIECE: usize = 10;
 
 pub(super) fn run(
     name: &'static str,
@@ -21,9 +22,11 @@ pub(super) fn run(
     logs: PathBuf,
 ) -> LocalBoxFuture<'static, anyhow::Result<Report>> {
     async move {
-        let setup = Setup { stock: &STOCK, ..three_nodes(good_day()) };
+        let each = (size.sagas / CUSTOMERS_A_PIECE) as u32;
+        let (stock, all) = (SKUS.map(|sku| (sku, each)), i64::from(each) * SKUS.len() as i64);
+        let setup = Setup { stock: &stock, ..three_nodes(good_day()) };
         let habits = Habits {
-            skus: vec!["tea", "cup", "pot"],
+            skus: SKUS.to_vec(),
             cards: vec![("pm_card_visa", 95), ("pm_card_visa_chargeDeclined", 5)],
             cancels_one_in: None,
             follow: true,
@@ -34,8 +37,8 @@ pub(super) fn run(
         let left = "select coalesce(sum(on_hand), 0)::bigint from inventory.stock";
         let left = run.cluster.number(&run.cluster.databases.inventory, left).await?;
         // Only who was declined late can leave something behind: the last few baskets.
-        run.must("sold out", left < 150, || format!("{left} of 3,000 are left"));
-        run.log.count("sold", 3_000 - left.unsigned_abs());
+        run.must("sold out", left * 20 < all, || format!("{left} of {all} are left"));
+        run.log.count("sold", (all - left).unsigned_abs());
         let mut report = run.finish().await?;
         report.needs(&["sold"]);
         Ok(report)

@@ -1,19 +1,27 @@
 //! F5: a node stops for longer than its lease, others take over, and it wakes up in the middle of what
-//! it was doing. Its writes are refused.
+//! it was doing: every third time, of writing what it did. Its writes are refused.
 
 use std::path::PathBuf;
 use std::time::Duration;
 
+use anyhow::bail;
+use engine::journal::Direction;
+use engine::testing::{Boundary, BoundaryFault, BoundaryHarm, FAULT, FAULT_LOG};
 use futures_util::FutureExt;
 use futures_util::future::LocalBoxFuture;
 use nix::sys::signal::Signal;
 use serde_json::json;
 use sqlx::Connection;
+use tokio::time::Instant;
 
 use super::{bad_day, mixed, three_nodes};
+use crate::cases::BEFORE_PIVOT;
 use crate::node::{LEASE_TTL, Node};
 use crate::report::Report;
 use crate::run::{Run, Size};
+
+/// How soon a node comes to where it stops itself.
+const STOPS_WITHIN: Duration = Duration::from_secs(30);
 
 pub(super) fn run(
     name: &'static str,
@@ -26,7 +34,7 @@ pub(super) fn run(
         run.under_load(harm(&run)).await?;
         let faults = run.size.faults as u64;
         let mut report = run.finish().await?;
-        report.needs(&["pause", "takeovers", "fenced_writes"]);
+        report.needs(&["pause", "stop_in_a_write", "takeovers", "fenced_writes"]);
         let refused = report.faults.get("fenced_writes").copied().unwrap_or(0);
         if refused < faults {
             report.lacks(format!("{refused} writes refused in {faults} pauses"));
@@ -38,9 +46,12 @@ pub(super) fn run(
 
 async fn harm(run: &Run) -> anyhow::Result<()> {
     let mut dice = run.dice();
-    for _ in 0..run.size.faults {
+    for number in 0..run.size.faults {
         let node = dice.choice(&run.cluster.nodes).unwrap();
-        pause(run, node, &mut dice).await?;
+        match number % 3 {
+            2 => stop_in_a_write(run, node, &mut dice).await?,
+            _ => pause(run, node, &mut dice).await?,
+        }
     }
     run.recovers(None).await;
     Ok(())
@@ -63,5 +74,31 @@ pub(super) async fn pause(run: &Run, node: &Node, dice: &mut fastrand::Rng) -> a
     node.signal(Signal::SIGCONT);
     tokio::time::sleep(Duration::from_millis(dice.u64(50..300))).await;
     lock.rollback().await?;
+    Ok(())
+}
+
+/// Has a node stop itself when it has everything together that it is going to write, and nothing of it
+/// is sent.
+async fn stop_in_a_write(run: &Run, node: &Node, dice: &mut fastrand::Rng) -> anyhow::Result<()> {
+    let fault = BoundaryFault {
+        boundary: Boundary::BeforeOutcome,
+        direction: Direction::Forward,
+        activity: (*dice.choice(&BEFORE_PIVOT).unwrap()).to_owned(),
+        harm: BoundaryHarm::Stop,
+    };
+    let fired = run.directory().join(format!("stopped-{}", run.log.of("stop_in_a_write")));
+    node.stop().await?;
+    node.start(&[(FAULT, fault.to_string()), (FAULT_LOG, fired.display().to_string())]);
+    node.ready().await?;
+    let end = Instant::now() + STOPS_WITHIN;
+    while std::fs::metadata(&fired).map_or(0, |file| file.len()) == 0 {
+        if Instant::now() > end {
+            bail!("{} never came to {fault}", node.name);
+        }
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    run.log.note("stop_in_a_write", json!({"node": node.name, "fault": fault.to_string()}));
+    tokio::time::sleep(LEASE_TTL * 2 + Duration::from_millis(dice.u64(0..300))).await;
+    node.signal(Signal::SIGCONT);
     Ok(())
 }

@@ -5,7 +5,7 @@ use sqlx::{Executor, SqlStr};
 use super::operator_tests::database::Database;
 use super::{inbox, lease, list, load, nodes, operate, partitions, query, record, start, verify};
 
-const STATEMENTS: [(&str, &str); 38] = [
+const STATEMENTS: [(&str, &str); 39] = [
     ("sagas", query::SAGAS),
     ("open", list::OPEN),
     ("attention", list::ATTENTION),
@@ -20,6 +20,7 @@ const STATEMENTS: [(&str, &str); 38] = [
     ("journals without saga", verify::JOURNALS_WITHOUT_SAGA),
     ("keys without saga", verify::KEYS_WITHOUT_SAGA),
     ("open count", verify::OPEN_COUNT),
+    ("audit chain", verify::AUDIT_CHAIN),
     ("record", record::RECORD),
     ("own keys", record::OWN_KEYS),
     ("start", start::START),

@@ -60,6 +60,30 @@ select k.saga_id
  where not exists (select from saga.saga s where s.shard_id = k.shard_id and s.saga_id = k.saga_id)
  limit 100";
 
+/// The rows of the audit that do not follow from the row before, and what is missing at its end.
+pub(super) const AUDIT_CHAIN: &str = "
+with chain as (
+  select a as written, a.audit_id, a.seq, a.hash,
+         lag(a.hash, 1, sha256('')) over (order by a.seq) as before,
+         lag(a.seq, 1, 0::bigint) over (order by a.seq) as last_seq
+    from saga.audit a
+), broken as (
+  select seq, audit_id::text as id,
+         case when seq <> last_seq + 1
+              then format('rows %s to %s of the audit are missing', last_seq + 1, seq - 1)
+              else format('row %s of the audit is not what was written', seq) end as detail
+    from chain
+   where seq <> last_seq + 1 or hash <> saga.audit_hash(before, written)
+), head as (
+  select h.seq, 'audit' as id,
+         format('the audit ends at row %s, its head says %s', coalesce(e.seq, 0), h.seq) as detail
+    from saga.audit_head h
+    left join (select seq, hash from saga.audit order by seq desc limit 1) e on true
+   where (h.seq, h.hash) is distinct from (coalesce(e.seq, 0), coalesce(e.hash, sha256('')))
+)
+select id, detail from (select * from broken union all select * from head) wrong
+ order by seq limit 100";
+
 pub(super) const OPEN_COUNT: &str = "select count(*) from saga.saga where phase <> 'ended'";
 
 impl Store {
@@ -91,6 +115,11 @@ impl Store {
             violations
                 .extend(ids.into_iter().map(|id| violation(invariant, id, detail.to_owned())));
         }
+        let broken: Vec<(String, String)> = self
+            .with(async |connection| sqlx::query_as(AUDIT_CHAIN).fetch_all(connection).await)
+            .await?;
+        let broken = broken.into_iter();
+        violations.extend(broken.map(|(id, detail)| violation("audit_chain", id, detail)));
         violations.truncate(VIOLATIONS_MAX);
         Ok(violations)
     }

@@ -178,8 +178,11 @@ impl Database {
         let entries = "
             insert into saga.entry (shard_id, saga_id, seq, at, codec, body)
             select shard_id, saga_id, seq, now(), 0, '[]' from saga.saga, generate_series(1, 2) seq;
-            insert into saga.audit (audit_id, at, actor, action, saga_id, reason, detail)
-            select gen_random_uuid(), now(), 'a', 'retry', saga_id, 'r', '{}' from saga.saga;
+            alter table saga.audit disable trigger audit_is_chained;
+            insert into saga.audit (audit_id, at, actor, action, saga_id, reason, detail, seq, hash)
+            select gen_random_uuid(), now(), 'a', 'retry', saga_id, 'r', '{}', row_number() over (), ''
+              from saga.saga;
+            alter table saga.audit enable trigger audit_is_chained;
             insert into saga.inbox (shard_id, message_id, saga_id, at, body)
             select shard_id, gen_random_uuid(), saga_id, now(), '{}' from saga.saga;";
         self.execute(entries).await;
