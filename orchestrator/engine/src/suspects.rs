@@ -1,6 +1,6 @@
 //! Sagas that did not move while owner after owner died. One of them may be what kills them, so they
-//! are tried apart from each other: the one that is alone when its owner dies is parked, and those
-//! that merely had no time to move are not.
+//! are tried apart from each other: the one that is alone when its owner dies, and again, is parked, and
+//! those that merely had no time to move are not.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -16,12 +16,16 @@ use crate::shard::{Mailbox, Shard};
 use crate::store::load::Loaded;
 
 /// A saga that so many owners claimed without its moving is parked: the first with all others, the
-/// second in a small group, the third alone.
-const CLAIMS_MAX: i16 = 3;
+/// second in a small group, the third and the fourth alone. Twice, because owners also die of other
+/// things, now and then in the very moment in which an innocent is alone.
+const CLAIMS_MAX: i16 = 4;
+/// So many owners claim it before one tries it alone.
+const CLAIMS_IN_COMPANY: i16 = 2;
 /// How many are tried together.
 const GROUP: u32 = 16;
-/// A suspect that neither moved nor killed its owner in this time no longer keeps the others waiting.
-const TRIAL_MAX: Duration = Duration::from_secs(1);
+/// A suspect that neither moved nor killed its owner in this time no longer keeps the others waiting. What
+/// kills does so when it is called; each moment more blames more innocents.
+const TRIAL_MAX: Duration = Duration::from_millis(300);
 /// One that was alone all that time is not to blame for a death that comes later, when it is no longer
 /// alone: it waits for something slow. But something slow ends; one that has not moved for so long while
 /// owner after owner died is what kills them, only slowly.
@@ -82,7 +86,7 @@ pub(crate) async fn run(node: Arc<Node>, shard: Arc<Shard>, found: Found) {
         return driver.run().await;
     }
     let id = found.saga.id;
-    let alone = claims + 1 == CLAIMS_MAX;
+    let alone = claims >= CLAIMS_IN_COMPANY;
     let Some(turn) = node.suspects.enter(&shard, alone).await else {
         return shard.forget(id);
     };

@@ -18,7 +18,8 @@ pub(super) fn run(
     logs: PathBuf,
 ) -> LocalBoxFuture<'static, anyhow::Result<Report>> {
     async move {
-        let run = Run::open(name, seed, size, &logs, &three_nodes(bad_day()), mixed()).await?;
+        let mut run = Run::open(name, seed, size, &logs, &three_nodes(bad_day()), mixed()).await?;
+        run.in_flight = 48;
         run.under_load(harm(&run)).await?;
         let mut report = run.finish().await?;
         report.needs(&["kill", "takeovers", "repeated_requests"]);

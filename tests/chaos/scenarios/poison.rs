@@ -31,10 +31,10 @@ const STOCK: [(&str, u32); 6] = [
     ("poison-abort", 100),
     ("poison-oversize", 100),
 ];
-/// How soon all poison is parked. Each that kills does so four times, and every time a lease runs out.
+/// How soon all poison is parked. Each that kills does so five times, and every time a lease runs out.
 const PARKED_WITHIN: Duration = Duration::from_secs(180);
 /// How many owners die over a saga before it is parked, besides the one that began it.
-const CLAIMS: i16 = 3;
+const CLAIMS: i16 = 4;
 /// How soon a dead node is noticed.
 const LOOK_EVERY: Duration = Duration::from_millis(20);
 
