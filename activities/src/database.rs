@@ -22,12 +22,12 @@ use crate::effect::EffectSql;
 /// The code of a statement that will not do better when it is tried again.
 pub const REFUSED: &str = "database_refused";
 /// How long a statement may run before the server ends it.
-pub const STATEMENT_TIMEOUT: Duration = Duration::from_secs(5);
+pub const STATEMENT_TIMEOUT: Duration = Duration::from_secs(3);
 /// How long to wait for a connection.
 const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(2);
-/// How long one read may take with everything: longer than the server lets a statement run, so that
-/// it ends only what has no server any more.
-const READ_TIMEOUT: Duration = Duration::from_secs(8);
+/// How long to wait for a server's answer: longer than it lets a statement run, so that this ends only
+/// what has no server any more.
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(4);
 /// What a scan of whole tables may take instead of [`STATEMENT_TIMEOUT`], and how it is planned.
 const SCAN: &str = "set local statement_timeout = '10min'; \
                     set local plan_cache_mode = force_custom_plan; \
@@ -95,7 +95,7 @@ impl Database {
             .options([
                 ("statement_timeout", millis(STATEMENT_TIMEOUT)),
                 ("lock_timeout", millis(STATEMENT_TIMEOUT)),
-                ("idle_in_transaction_session_timeout", millis(READ_TIMEOUT)),
+                ("idle_in_transaction_session_timeout", millis(ANSWER_TIMEOUT)),
             ])
             .options(PLANNED_BY_KEY);
         let broken = Arc::new(LastBreak::default());
@@ -135,7 +135,8 @@ impl Database {
         let database = self.clone();
         let beginning = tokio::spawn(async move {
             let mut lease = database.lease().await?;
-            database.check(sqlx::raw_sql("begin").execute(&mut *lease).await)?;
+            let begun = within(ANSWER_TIMEOUT, sqlx::raw_sql("begin").execute(&mut *lease));
+            database.check(begun.await)?;
             Ok(Transaction { lease, database })
         });
         match beginning.await {
@@ -157,7 +158,7 @@ impl Database {
         T: for<'r> FromRow<'r, PgRow> + Send + Unpin,
     {
         let mut lease = self.lease().await?;
-        let rows = self.check(within(READ_TIMEOUT, query.fetch_all(&mut *lease)).await)?;
+        let rows = self.check(within(ANSWER_TIMEOUT, query.fetch_all(&mut *lease)).await)?;
         lease.give_back();
         Ok(rows)
     }
@@ -171,16 +172,15 @@ impl Database {
         T: for<'r> FromRow<'r, PgRow> + Send + Unpin,
     {
         let mut transaction = self.begin().await?;
-        let limit = sqlx::raw_sql(SCAN).execute(&mut *transaction).await;
-        transaction.check(limit)?;
-        let rows = query.fetch_all(&mut *transaction).await;
-        let rows = transaction.check(rows)?;
+        transaction.run(async |connection| sqlx::raw_sql(SCAN).execute(connection).await).await?;
+        let rows = query.fetch_all(&mut *transaction.lease).await;
+        let rows = self.check(rows)?;
         transaction.commit().await?;
         Ok(rows)
     }
 
     /// Says what an error of a statement means here.
-    pub(crate) fn check<T>(&self, result: Result<T, sqlx::Error>) -> Result<T, DatabaseError> {
+    fn check<T>(&self, result: Result<T, sqlx::Error>) -> Result<T, DatabaseError> {
         result.map_err(|source| {
             let error = classify(self.name, source);
             if matches!(error, DatabaseError::Interrupted { .. }) {
@@ -251,30 +251,20 @@ pub(crate) struct Transaction {
 }
 
 impl Transaction {
+    /// Runs a statement, or two. A server that does not answer in time is taken for gone.
+    pub(crate) async fn run<T>(
+        &mut self,
+        statement: impl AsyncFnOnce(&mut PgConnection) -> Result<T, sqlx::Error>,
+    ) -> Result<T, DatabaseError> {
+        let done = within(ANSWER_TIMEOUT, statement(&mut self.lease)).await;
+        self.database.check(done)
+    }
+
     /// Makes it last.
     pub(crate) async fn commit(mut self) -> Result<(), DatabaseError> {
-        self.database.check(sqlx::raw_sql("commit").execute(&mut *self.lease).await)?;
+        self.run(async |connection| sqlx::raw_sql("commit").execute(connection).await).await?;
         self.lease.give_back();
         Ok(())
-    }
-
-    /// See [`Database::check`].
-    pub(crate) fn check<T>(&self, result: Result<T, sqlx::Error>) -> Result<T, DatabaseError> {
-        self.database.check(result)
-    }
-}
-
-impl Deref for Transaction {
-    type Target = PgConnection;
-
-    fn deref(&self) -> &PgConnection {
-        &self.lease
-    }
-}
-
-impl DerefMut for Transaction {
-    fn deref_mut(&mut self) -> &mut PgConnection {
-        &mut self.lease
     }
 }
 
@@ -316,7 +306,7 @@ fn classify(database: &'static str, source: sqlx::Error) -> DatabaseError {
 }
 
 /// `work`, or the error of a connection that does not answer.
-pub(crate) async fn within<T>(
+async fn within<T>(
     limit: Duration,
     work: impl Future<Output = Result<T, sqlx::Error>>,
 ) -> Result<T, sqlx::Error> {

@@ -10,7 +10,6 @@ mod sql;
 pub(crate) use sql::{EffectSql, effect_sql};
 
 use std::collections::{HashMap, HashSet};
-use std::ops::{Deref, DerefMut};
 
 use engine::{Attempt, Failure, Rejection, Trouble, UndoFailure};
 use serde::de::DeserializeOwned;
@@ -85,8 +84,7 @@ impl<T: Serialize + DeserializeOwned> Effects<T> {
         let claimed: Vec<Key> = {
             let (sagas, steps) = columns(&keys);
             let claim = sqlx::query_as(sql.claim).bind(sagas).bind(steps).bind(texts);
-            let claimed = claim.fetch_all(&mut *transaction).await;
-            transaction.check(claimed)?
+            transaction.run(async |connection| claim.fetch_all(connection).await).await?
         };
         let mut answers: Vec<_> = outputs.into_iter().map(Answer::Fresh).collect();
         if claimed.len() < keys.len() && !engine::planted!(NoEffectRows) {
@@ -140,8 +138,7 @@ impl<T: Serialize + DeserializeOwned> Effects<T> {
         if !rejected.0.is_empty() {
             let (sagas, steps) = columns(&rejected.0);
             let query = sqlx::query(self.sql.reject).bind(sagas).bind(steps).bind(rejected.1);
-            let done = query.execute(&mut *self.transaction).await;
-            self.transaction.check(done)?;
+            self.transaction.run(async |connection| query.execute(connection).await).await?;
         }
         withdraw(&mut self.transaction, self.sql, &failed, "do").await?;
         self.transaction.commit().await?;
@@ -166,9 +163,9 @@ impl<T: DeserializeOwned> Undoing<T> {
         let keys = keys(attempts);
         let (sagas, steps) = columns(&keys);
         let claim = sqlx::query_as(sql.claim_undo).bind(sagas).bind(steps);
-        let claimed = claim.fetch_all(&mut *transaction).await;
-        let claimed: HashSet<(Uuid, i32, String)> =
-            transaction.check(claimed)?.into_iter().collect();
+        let claimed: Vec<(Uuid, i32, String)> =
+            transaction.run(async |connection| claim.fetch_all(connection).await).await?;
+        let claimed: HashSet<_> = claimed.into_iter().collect();
         let is_claimed = |key: &Key, kind: &str| claimed.contains(&(key.0, key.1, kind.to_owned()));
 
         let to_undo = |key: &Key| {
@@ -222,44 +219,22 @@ impl<T: DeserializeOwned> Undoing<T> {
 }
 
 impl<T> Effects<T> {
-    /// See [`Database::check`].
-    pub(crate) fn check<R>(&self, result: Result<R, sqlx::Error>) -> Result<R, DatabaseError> {
-        self.transaction.check(result)
+    /// See [`Transaction::run`].
+    pub(crate) async fn run<R>(
+        &mut self,
+        statement: impl AsyncFnOnce(&mut PgConnection) -> Result<R, sqlx::Error>,
+    ) -> Result<R, DatabaseError> {
+        self.transaction.run(statement).await
     }
 }
 
 impl<T> Undoing<T> {
-    /// See [`Database::check`].
-    pub(crate) fn check<R>(&self, result: Result<R, sqlx::Error>) -> Result<R, DatabaseError> {
-        self.transaction.check(result)
-    }
-}
-
-impl<T> Deref for Effects<T> {
-    type Target = PgConnection;
-
-    fn deref(&self) -> &PgConnection {
-        &self.transaction
-    }
-}
-
-impl<T> DerefMut for Effects<T> {
-    fn deref_mut(&mut self) -> &mut PgConnection {
-        &mut self.transaction
-    }
-}
-
-impl<T> Deref for Undoing<T> {
-    type Target = PgConnection;
-
-    fn deref(&self) -> &PgConnection {
-        &self.transaction
-    }
-}
-
-impl<T> DerefMut for Undoing<T> {
-    fn deref_mut(&mut self) -> &mut PgConnection {
-        &mut self.transaction
+    /// See [`Transaction::run`].
+    pub(crate) async fn run<R>(
+        &mut self,
+        statement: impl AsyncFnOnce(&mut PgConnection) -> Result<R, sqlx::Error>,
+    ) -> Result<R, DatabaseError> {
+        self.transaction.run(statement).await
     }
 }
 
@@ -271,8 +246,8 @@ async fn earlier(
 ) -> Result<HashMap<Key, (String, Option<String>)>, DatabaseError> {
     let (sagas, steps) = columns(keys);
     let query = sqlx::query_as(sql.earlier).bind(sagas).bind(steps);
-    let rows = query.fetch_all(&mut **transaction).await;
-    let rows: Vec<(Uuid, i32, String, Option<String>)> = transaction.check(rows)?;
+    let rows: Vec<(Uuid, i32, String, Option<String>)> =
+        transaction.run(async |connection| query.fetch_all(connection).await).await?;
     Ok(rows.into_iter().map(|(saga, step, answer, out)| ((saga, step), (answer, out))).collect())
 }
 
@@ -288,8 +263,7 @@ async fn withdraw(
     }
     let (sagas, steps) = columns(keys);
     let query = sqlx::query(sql.withdraw).bind(sagas).bind(steps).bind(kind);
-    let done = query.execute(&mut **transaction).await;
-    transaction.check(done)?;
+    transaction.run(async |connection| query.execute(connection).await).await?;
     Ok(())
 }
 

@@ -29,10 +29,15 @@ mod transport;
 
 pub use breaker::OPEN_FOR;
 
-/// A page of a list.
-const PAGE: usize = 50;
+/// A page of a list: as much as the gateway gives at once.
+const PAGE: usize = 100;
 /// So many pages of intents are looked through, newest first, before the search is given up.
-const PAGES_MAX: usize = 400;
+const PAGES_MAX: usize = 200;
+/// So often one of them is asked for. A search that began anew at each fault would not get to the end
+/// of a long list.
+const PAGE_TRIES: u32 = 5;
+/// The first wait between two tries; each is twice as long as the one before.
+const PAGE_AGAIN_AFTER: Duration = Duration::from_millis(100);
 /// With less time than this left before its deadline a call is not sent: its answer would be lost.
 const TIMEOUT_MIN: Duration = Duration::from_secs(2);
 
@@ -170,8 +175,7 @@ impl PaymentGateway {
             if let Some(id) = &after {
                 fields.push(("starting_after", id));
             }
-            let call = Call::get(Endpoint::ListIntents, "/v1/payment_intents", &fields);
-            let page: Page<Intent> = self.call(call, deadline).await?;
+            let page = self.page_of_intents(&fields, deadline).await?;
             after = page.data.last().map(|intent| intent.id.clone());
             let found: Vec<_> = page.data.into_iter().filter(|intent| wanted(intent)).collect();
             if !found.is_empty() || !page.has_more || after.is_none() {
@@ -182,6 +186,24 @@ impl PaymentGateway {
             "the intent is not among the newest {} since {created_gte}",
             PAGE * PAGES_MAX
         )))
+    }
+
+    async fn page_of_intents(
+        &self,
+        fields: &[(&str, &str)],
+        deadline: Instant,
+    ) -> Result<Page<Intent>, GatewayFailure> {
+        for doublings in 0..PAGE_TRIES - 1 {
+            let call = Call::get(Endpoint::ListIntents, "/v1/payment_intents", fields);
+            let again_after = match self.call(call, deadline).await {
+                Err(GatewayFailure::Unanswered(_)) => PAGE_AGAIN_AFTER * 2_u32.pow(doublings),
+                Err(GatewayFailure::Limited { after }) => after,
+                answer => return answer,
+            };
+            tokio::time::sleep_until(deadline.min(Instant::now() + again_after)).await;
+        }
+        let call = Call::get(Endpoint::ListIntents, "/v1/payment_intents", fields);
+        self.call(call, deadline).await
     }
 
     /// Gives money back.

@@ -9,6 +9,7 @@ use activities::payment_gateway::PaymentGateway;
 use activities::payment_gateway::answer::GatewayFailure;
 use activities::payment_gateway::intent::Intent;
 use activities::payment_gateway::settings::Settings;
+use time::OffsetDateTime;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::time::Instant;
@@ -241,4 +242,26 @@ async fn what_is_not_an_id_never_gets_into_a_path() {
         assert!(matches!(failure, GatewayFailure::Refused { .. }), "{id}: {failure:?}");
     }
     assert!(far.seen().is_empty());
+}
+
+#[tokio::test]
+async fn a_page_of_a_list_is_asked_for_again_where_it_failed() {
+    let far_end = FarEnd::start(Then::Answer(503, "", "{}".to_owned())).await;
+    let gateway = far_end.gateway();
+    let search = gateway.list_intents(OffsetDateTime::UNIX_EPOCH, |_| true, soon());
+    let mended = async {
+        while far_end.seen().len() < 2 {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        let empty = r#"{"object":"list","data":[],"has_more":false}"#;
+        *far_end.then.lock().unwrap() = Then::Answer(200, "", empty.to_owned());
+    };
+    let (found, ()) = tokio::join!(search, mended);
+    assert!(found.unwrap().is_empty());
+
+    *far_end.then.lock().unwrap() = Then::Answer(503, "", "{}".to_owned());
+    let before = far_end.seen().len();
+    let failed = gateway.list_intents(OffsetDateTime::UNIX_EPOCH, |_| true, soon()).await;
+    assert!(matches!(failed, Err(GatewayFailure::Unanswered(_))), "{failed:?}");
+    assert_eq!(far_end.seen().len() - before, 5, "not for ever");
 }

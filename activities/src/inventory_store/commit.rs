@@ -61,8 +61,8 @@ impl Inventory {
         let fresh = effects.fresh();
         if !fresh.is_empty() {
             let ids: Vec<Uuid> = fresh.iter().map(|i| calls[*i].order_id.0).collect();
-            let found = states(&mut effects, &ids).await;
-            let found: HashMap<_, _> = effects.check(found)?.into_iter().collect();
+            let found = effects.run(async |connection| states(connection, &ids).await).await?;
+            let found: HashMap<_, _> = found.into_iter().collect();
             let mut pinned = Vec::new();
             for i in fresh {
                 let order_id = calls[i].order_id;
@@ -73,8 +73,7 @@ impl Inventory {
                 }
             }
             if !pinned.is_empty() {
-                let done = sell(&mut effects, &pinned).await;
-                effects.check(done)?;
+                effects.run(async |connection| sell(connection, &pinned).await).await?;
             }
         }
         effects.finish().await

@@ -1,6 +1,8 @@
 //! Receive: stock that comes in, booked once by its reference.
 
-use crate::database::{DatabaseError, Transaction};
+use sqlx::PgConnection;
+
+use crate::database::DatabaseError;
 use crate::order::{Line, quantities};
 
 use super::Inventory;
@@ -64,8 +66,9 @@ impl Inventory {
         for lines in lines.chunks(LINES_MAX) {
             let (skus, counts): (Vec<&str>, Vec<i64>) = lines.iter().copied().unzip();
             let mut transaction = self.database.begin().await?;
-            let done = book(&mut transaction, &receipt, &skus, &counts).await;
-            booked += transaction.check(done)?;
+            booked += transaction
+                .run(async |connection| book(connection, &receipt, &skus, &counts).await)
+                .await?;
             transaction.commit().await?;
         }
         Ok(booked)
@@ -73,7 +76,7 @@ impl Inventory {
 }
 
 async fn book(
-    transaction: &mut Transaction,
+    connection: &mut PgConnection,
     receipt: &Receipt<'_>,
     skus: &[&str],
     counts: &[i64],
@@ -82,8 +85,8 @@ async fn book(
         ReceiptKind::Initial => "initial",
         ReceiptKind::Receipt => "receipt",
     };
-    sqlx::query(KNOW).bind(skus).execute(&mut **transaction).await?;
-    sqlx::query(LOCK).bind(skus).execute(&mut **transaction).await?;
+    sqlx::query(KNOW).bind(skus).execute(&mut *connection).await?;
+    sqlx::query(LOCK).bind(skus).execute(&mut *connection).await?;
     let query = sqlx::query(BOOK).bind(skus).bind(counts).bind(kind).bind(receipt.reference);
-    Ok(query.execute(&mut **transaction).await?.rows_affected())
+    Ok(query.execute(&mut *connection).await?.rows_affected())
 }

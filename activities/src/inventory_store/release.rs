@@ -56,8 +56,7 @@ async fn release_all(
     let to_release: Vec<usize> = undoing.to_take_back().map(|(i, _)| i).collect();
     if !to_release.is_empty() {
         let ids: Vec<Uuid> = to_release.iter().map(|i| calls[*i].1.0).collect();
-        let states = states(&mut undoing, &ids).await;
-        let states = undoing.check(states)?;
+        let states = undoing.run(async |connection| states(connection, &ids).await).await?;
         let mut open = Vec::new();
         for i in to_release {
             let order_id = calls[i].1;
@@ -77,8 +76,7 @@ async fn release_all(
             }
         }
         if !open.is_empty() {
-            let done = put_back(&mut undoing, &open).await;
-            undoing.check(done)?;
+            undoing.run(async |connection| put_back(connection, &open).await).await?;
         }
     }
     undoing.finish().await

@@ -124,8 +124,8 @@ async fn hold(
     let mut rejections = Vec::new();
     let ids: Vec<Uuid> = wanted.keys().map(|i| baskets[*i].order_id.0).collect();
     let query = sqlx::query_scalar(HOLD_ORDERS).bind(ids).bind(expires_at);
-    let held = query.fetch_all(&mut **effects).await;
-    let held: HashSet<Uuid> = effects.check(held)?.into_iter().collect();
+    let held = effects.run(async |connection| query.fetch_all(connection).await).await?;
+    let held: HashSet<Uuid> = held.into_iter().collect();
     wanted.retain(|i, _| {
         let order_id = baskets[*i].order_id;
         let is_held = held.contains(&order_id.0);
@@ -158,8 +158,7 @@ async fn hold(
         false => sqlx::query(HOLD_LINES),
     };
     let query = query.bind(ids).bind(skus).bind(counts).bind(short);
-    let done = query.execute(&mut **effects).await;
-    effects.check(done)?;
+    effects.run(async |connection| query.execute(connection).await).await?;
     Ok(rejections)
 }
 
@@ -175,8 +174,9 @@ async fn lock(
         true => sqlx::query_as(AssertSqlSafe(LOCK.replace("for update", ""))),
         false => sqlx::query_as(LOCK),
     };
-    let rows = lock.bind(skus).fetch_all(&mut **effects).await;
-    let rows: Vec<(String, i64)> = effects.check(rows)?;
+    let lock = lock.bind(skus);
+    let rows: Vec<(String, i64)> =
+        effects.run(async |connection| lock.fetch_all(connection).await).await?;
     Ok(rows.into_iter().collect())
 }
 

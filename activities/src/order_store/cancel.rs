@@ -94,8 +94,7 @@ async fn cancel_all(
     let to_cancel: Vec<usize> = undoing.to_take_back().map(|(i, _)| i).collect();
     if !to_cancel.is_empty() {
         let ids: Vec<Uuid> = to_cancel.iter().map(|i| calls[*i].1.0).collect();
-        let locked = lock(&mut undoing, &ids).await;
-        let locked = undoing.check(locked)?;
+        let locked = undoing.run(async |connection| lock(connection, &ids).await).await?;
         let (mut pending, mut reasons) = (Vec::new(), Vec::new());
         for i in to_cancel {
             let (_, order_id, reason) = calls[i];
@@ -110,8 +109,7 @@ async fn cancel_all(
         }
         if !pending.is_empty() {
             let query = sqlx::query(CANCEL).bind(pending).bind(reasons);
-            let done = query.execute(&mut *undoing).await;
-            undoing.check(done)?;
+            undoing.run(async |connection| query.execute(connection).await).await?;
         }
     }
     undoing.finish().await

@@ -54,11 +54,12 @@ impl Orders {
         let fresh = effects.fresh();
         if !fresh.is_empty() {
             let ids: Vec<Uuid> = fresh.iter().map(|i| calls[*i].order_id.0).collect();
-            let locked = lock(&mut effects, &ids).await;
-            let locked = effects.check(locked)?;
+            let locked = effects.run(async |connection| lock(connection, &ids).await).await?;
             let states: HashMap<_, _> = locked.into_iter().map(|o| (o.id, o.status)).collect();
-            let confirmed = sqlx::query_scalar(CONFIRM).bind(ids).fetch_all(&mut *effects).await;
-            let confirmed: HashSet<Uuid> = effects.check(confirmed)?.into_iter().collect();
+            let query = sqlx::query_scalar(CONFIRM).bind(ids);
+            let confirmed =
+                effects.run(async |connection| query.fetch_all(connection).await).await?;
+            let confirmed: HashSet<Uuid> = confirmed.into_iter().collect();
             for i in fresh {
                 let order_id = calls[i].order_id;
                 match states.get(&order_id) {

@@ -160,8 +160,8 @@ impl<'a> Rows<'a> {
             .bind(self.names)
             .bind(self.quantities)
             .bind(self.unit_prices);
-        let made = query.fetch_all(&mut **effects).await;
-        Ok(effects.check(made)?.into_iter().collect())
+        let made = effects.run(async |connection| query.fetch_all(connection).await).await?;
+        Ok(made.into_iter().collect())
     }
 }
 

@@ -86,8 +86,7 @@ async fn done_all(
     }
     if !payments.is_empty() {
         let rows: Vec<_> = payments.iter().map(|(_, payment)| *payment).collect();
-        let written = change(&mut effects, &rows).await;
-        let written = effects.check(written)?;
+        let written = effects.run(async |connection| change(connection, &rows).await).await?;
         for (i, payment) in payments {
             if payment.is_new() && !written.contains(&payment.order_id) {
                 effects.fail(i, Failure::Unknown(order_missing(payment)));
@@ -117,12 +116,10 @@ async fn undone_all(
         refunds.extend(&call.refunds);
     }
     if !payments.is_empty() {
-        let done = change(&mut undoing, &payments).await;
-        undoing.check(done)?;
+        undoing.run(async |connection| change(connection, &payments).await).await?;
     }
     if !refunds.is_empty() {
-        let done = refund(&mut undoing, &refunds).await;
-        undoing.check(done)?;
+        undoing.run(async |connection| refund(connection, &refunds).await).await?;
     }
     undoing.finish().await
 }
