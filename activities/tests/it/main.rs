@@ -4,6 +4,7 @@
 mod activities;
 mod cut_off;
 mod effects;
+mod half_open;
 mod interleavings;
 mod ledger;
 mod migrations;

@@ -98,7 +98,21 @@ async fn stop_in_a_write(run: &Run, node: &Node, dice: &mut fastrand::Rng) -> an
         tokio::time::sleep(Duration::from_millis(5)).await;
     }
     run.log.note("stop_in_a_write", json!({"node": node.name, "fault": fault.to_string()}));
-    tokio::time::sleep(LEASE_TTL * 2 + Duration::from_millis(dice.u64(0..300))).await;
+    // Time for the others to take its sagas over, and to end them.
+    tokio::time::sleep(LEASE_TTL * 4 + Duration::from_millis(dice.u64(0..300))).await;
     node.signal(Signal::SIGCONT);
+    nothing_is_turned_back(run).await
+}
+
+/// I7, at once: a row that an older one replaced is mended when its saga is next looked at.
+async fn nothing_is_turned_back(run: &Run) -> anyhow::Result<()> {
+    let back = "select count(*) from saga.saga s join saga.history h using (shard_id, saga_id)
+                 where s.ending is null and h.fact = 'ended'";
+    let end = Instant::now() + LEASE_TTL;
+    while Instant::now() < end {
+        let back = run.cluster.number(&run.cluster.databases.amends, back).await?;
+        run.must("I7", back == 0, || format!("{back} sagas that had ended have not"));
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
     Ok(())
 }
