@@ -28,6 +28,8 @@ const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(2);
 /// How long to wait for a server's answer: longer than it lets a statement run, so that this ends only
 /// what has no server any more.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(4);
+/// The same for what somebody waits for who can ask at another door meanwhile.
+const LOOK_UP_TIMEOUT: Duration = Duration::from_secs(2);
 /// What a scan of whole tables may take instead of [`STATEMENT_TIMEOUT`], and how it is planned.
 const SCAN: &str = "set local statement_timeout = '10min'; \
                     set local plan_cache_mode = force_custom_plan; \
@@ -90,12 +92,16 @@ impl Database {
         name: &'static str,
         effects: &'static EffectSql,
     ) -> Result<Self, DatabaseError> {
+        let idle_max = match engine::planted!(KeepTimedOutConnection) {
+            true => Duration::ZERO,
+            false => ANSWER_TIMEOUT,
+        };
         let options = engine::store::connect_options(url)
             .map_err(|source| DatabaseError::Refused { database: name, source })?
             .options([
                 ("statement_timeout", millis(STATEMENT_TIMEOUT)),
                 ("lock_timeout", millis(STATEMENT_TIMEOUT)),
-                ("idle_in_transaction_session_timeout", millis(ANSWER_TIMEOUT)),
+                ("idle_in_transaction_session_timeout", millis(idle_max)),
             ])
             .options(PLANNED_BY_KEY);
         let broken = Arc::new(LastBreak::default());
@@ -157,8 +163,30 @@ impl Database {
     where
         T: for<'r> FromRow<'r, PgRow> + Send + Unpin,
     {
+        self.fetch_all_within(ANSWER_TIMEOUT, query).await
+    }
+
+    /// All rows of one statement that finds a few by their keys, soon or not at all.
+    pub(crate) async fn look_up<T>(
+        &self,
+        query: QueryAs<'_, Postgres, T, PgArguments>,
+    ) -> Result<Vec<T>, DatabaseError>
+    where
+        T: for<'r> FromRow<'r, PgRow> + Send + Unpin,
+    {
+        self.fetch_all_within(LOOK_UP_TIMEOUT, query).await
+    }
+
+    async fn fetch_all_within<T>(
+        &self,
+        limit: Duration,
+        query: QueryAs<'_, Postgres, T, PgArguments>,
+    ) -> Result<Vec<T>, DatabaseError>
+    where
+        T: for<'r> FromRow<'r, PgRow> + Send + Unpin,
+    {
         let mut lease = self.lease().await?;
-        let rows = self.check(within(ANSWER_TIMEOUT, query.fetch_all(&mut *lease)).await)?;
+        let rows = self.check(within(limit, query.fetch_all(&mut *lease)).await)?;
         lease.give_back();
         Ok(rows)
     }

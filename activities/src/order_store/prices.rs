@@ -90,7 +90,7 @@ pub(super) async fn price(
     // PostgreSQL refuses text with a NUL; no sku has one, so it is unknown without asking.
     let asked: BTreeSet<(&str, &str)> = asked.filter(|(sku, _)| !sku.contains('\0')).collect();
     let (skus, codes): (Vec<_>, Vec<_>) = asked.into_iter().unzip();
-    let rows = database.fetch_all(sqlx::query_as(FIND).bind(skus).bind(codes)).await;
+    let rows = database.look_up(sqlx::query_as(FIND).bind(skus).bind(codes)).await;
     let rows: Vec<(String, String, String, i64)> = rows.map_err(|error| error.trouble())?;
     let prices = rows
         .iter()

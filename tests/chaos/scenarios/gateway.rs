@@ -90,6 +90,7 @@ fn worst_day() -> Value {
         "rules": [
             {"op": "confirm", "kind": "late_delivery", "millis": 1_000, "probability": 0.01, "attempts_max": 1},
             {"op": "confirm", "kind": "late_delivery", "millis": 15_000, "probability": 0.002, "attempts_max": 1},
+            {"op": "refund", "kind": "reset_after", "probability": 0.3, "attempts_max": 1},
             {"op": "refund", "kind": "late_delivery", "millis": 2_000, "probability": 0.1, "attempts_max": 1},
             {"op": "confirm", "kind": "timeout_after", "millis": 2_000, "probability": 0.01, "attempts_max": 1},
             {"op": "confirm", "kind": "timeout_before", "millis": 2_000, "probability": 0.005, "attempts_max": 1},

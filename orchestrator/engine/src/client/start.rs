@@ -16,8 +16,9 @@ use crate::shard::Shard;
 use crate::store::record::{NewKey, NewSaga};
 use crate::summary::standing;
 
-/// How long a start waits for its commit before it says that it does not know.
-const START_TIMEOUT: Duration = Duration::from_secs(5);
+/// How long a start waits for its commit before it says that it does not know. The same key finds what
+/// became of it, at another node too, which may have a better network.
+const START_TIMEOUT: Duration = Duration::from_secs(3);
 
 impl Client {
     /// Starts a saga; durable when it returns.
@@ -131,8 +132,9 @@ impl Client {
             return Err(StartError::Input(error));
         }
         let row = standing(&Default::default(), self.node.handlers(), beginning.created_at);
-        let started = self.node.store.start_elsewhere(beginning.id, saga, &row).await;
-        let started = started.map_err(StartError::Unavailable)?;
+        let starting = self.node.store.start_elsewhere(beginning.id, saga, &row);
+        let started = tokio::time::timeout(START_TIMEOUT, starting).await;
+        let started = started.map_err(|_| unavailable())?.map_err(StartError::Unavailable)?;
         if started {
             self.poke([beginning.id.shard()].into()).await;
         }

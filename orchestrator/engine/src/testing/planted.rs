@@ -48,8 +48,9 @@ named! {
         /// used twice.
         AcceptBeforeCommit = "accept_before_commit",
         /// A connection to a store that was cut off in the middle goes back to its pool. Behind it
-        /// stands the age check, which is off too. Caught by: transactions that
-        /// take in the work of others, and a store that stays dead after a cut of the network.
+        /// stand the age check and the server's limit for idle transactions, which are off too. Caught
+        /// by: transactions that take in the work of others, and a store that stays dead after a cut of
+        /// the network.
         KeepTimedOutConnection = "keep_timed_out_connection",
         /// The stock is read without a lock, and what is reserved is then written as a number.
         /// Caught by: reserved is not what the reservations say; more is sold than there was.
