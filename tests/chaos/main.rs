@@ -38,7 +38,7 @@ fn main() -> anyhow::Result<ExitCode> {
         // Whoever may not is told so by the scenario.
         let _ = disk::mounts::apart();
     }
-    let reports = runtime()?.block_on(run_all(&arguments, &chosen))?;
+    let reports = runtime()?.block_on(run_all(&arguments, &chosen));
     match arguments.output {
         Output::Json => println!("{}", serde_json::to_string_pretty(&reports)?),
         Output::Table => println!("{}", report::table(&reports)),
@@ -64,14 +64,14 @@ fn success(is_it: bool) -> ExitCode {
     if is_it { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
 
-async fn run_all(arguments: &Arguments, chosen: &Chosen) -> anyhow::Result<Vec<Report>> {
+async fn run_all(arguments: &Arguments, chosen: &Chosen) -> Vec<Report> {
     let Chosen { form, by_name, ref scenarios } = *chosen;
     let end = arguments.minutes.map(|minutes| Instant::now() + Duration::from_secs(minutes * 60));
     let mut reports: Vec<Report> = Vec::new();
     let mut seed = arguments.seed;
     loop {
         for scenario in scenarios {
-            let mut report = run_one(scenario, form, seed, arguments).await?;
+            let mut report = run_one(scenario, form, seed, arguments).await;
             if let Some(why) = report.not_run.clone().filter(|_| by_name) {
                 report.lacks(format!("it was asked for: {why}"));
             }
@@ -79,18 +79,13 @@ async fn run_all(arguments: &Arguments, chosen: &Chosen) -> anyhow::Result<Vec<R
         }
         let goes_on = form == Form::Soak && end.is_some_and(|end| Instant::now() < end);
         if !goes_on || !reports.iter().all(Report::is_clean) {
-            return Ok(reports);
+            return reports;
         }
         seed += 1;
     }
 }
 
-async fn run_one(
-    scenario: &Scenario,
-    form: Form,
-    seed: u64,
-    arguments: &Arguments,
-) -> anyhow::Result<Report> {
+async fn run_one(scenario: &Scenario, form: Form, seed: u64, arguments: &Arguments) -> Report {
     let mut size = scenario.size(form);
     size.sagas = arguments.sagas.unwrap_or(size.sagas);
     size.faults = arguments.kills.unwrap_or(size.faults);
@@ -98,7 +93,11 @@ async fn run_one(
         size.time = Duration::from_secs(minutes * 60);
     }
     eprintln!("{} {}, seed {seed} ...", scenario.name, scenario.about);
-    let report = (scenario.run)(scenario.name, seed, size, logs()).await?;
+    let report = match (scenario.run)(scenario.name, seed, size, logs()).await {
+        Ok(report) => report,
+        // The others are run all the same.
+        Err(error) => Report::of_error(scenario.name, seed, &error),
+    };
     let name = scenario.name;
     match &report.not_run {
         Some(why) => eprintln!("{name} is skipped: {why}"),
@@ -107,7 +106,7 @@ async fn run_one(
             eprintln!("{name} {verdict} after {:.0} s, {} sagas", report.seconds, report.sagas);
         }
     }
-    Ok(report)
+    report
 }
 
 /// Where the fault logs are kept.

@@ -34,6 +34,13 @@ impl Report {
         Self { scenario, seed, not_run, ..Self::default() }
     }
 
+    /// Of a scenario that came to no end.
+    pub(crate) fn of_error(scenario: &str, seed: u64, error: &anyhow::Error) -> Self {
+        let mut report = Self { scenario: scenario.to_owned(), seed, ..Self::default() };
+        report.lacks(format!("it broke off: {error:#}"));
+        report
+    }
+
     /// Takes in what another cluster did for the same scenario, at the same time.
     pub(crate) fn add(&mut self, other: Self) {
         self.seconds = self.seconds.max(other.seconds);
