@@ -25,7 +25,7 @@ pub(crate) struct Disks {
 
 /// What all of a disk that is free is filled with, until it is removed.
 const BALLAST: &str = "ballast";
-const PIECE: [u8; 1 << 20] = [7; 1 << 20];
+static PIECE: [u8; 1 << 20] = [7; 1 << 20];
 
 impl Disks {
     /// Mounts both.

@@ -51,7 +51,7 @@ pub(super) fn run(
         let day = three_nodes(bad_day());
         let setup = Setup { postgres: &POSTGRES, disks: Some(&disks), ..day };
         let run = Run::open(name, seed, size, &logs, &setup, mixed()).await?;
-        run.under_load(harm(&run, &disks)).await?;
+        run.under_load(Box::pin(harm(&run, &disks))).await?;
         let mut report = run.finish().await?;
         report.needs(&[DATA_FULL, WAL_FULL, "refused_data_full", "refused_wal_full"]);
         if report.drained_s > DRAINED_WITHIN {

@@ -61,7 +61,7 @@ pub(super) fn run(
         // As many others as the size says.
         run.size.sagas += run.size.faults;
         run.in_flight = 64;
-        let swallowed = run.under_load(supervised(&run, poison_some(&run))).await?;
+        let swallowed = run.under_load(Box::pin(supervised(&run, poison_some(&run)))).await?;
         parked_for_what_they_did(&run, &swallowed).await?;
         run.parked = swallowed.into_keys().collect();
         run.look().await?;
