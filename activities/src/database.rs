@@ -28,7 +28,8 @@ const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(2);
 /// How long to wait for a server's answer: longer than it lets a statement run, so that this ends only
 /// what has no server any more.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(4);
-/// The same for what somebody waits for who can ask at another door meanwhile.
+/// How long to wait for what somebody asks who can ask another node instead: a few rows by their keys,
+/// which a server that is well finds long before it would end the statement.
 const LOOK_UP_TIMEOUT: Duration = Duration::from_secs(2);
 /// What a scan of whole tables may take instead of [`STATEMENT_TIMEOUT`], and how it is planned.
 const SCAN: &str = "set local statement_timeout = '10min'; \
