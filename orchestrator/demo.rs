@@ -66,7 +66,7 @@ pub(crate) struct Arguments {
     #[arg(long, value_name = "N", default_value_t = 1)]
     seed: u64,
     /// How many carts are placed at the same time. Some of them wait for a gateway that hangs
-    #[arg(long, value_name = "N", default_value_t = 192,
+    #[arg(long, value_name = "N", default_value_t = 320,
           value_parser = clap::value_parser!(u16).range(1..=4_000))]
     in_flight: u16,
     /// The API's port on 127.0.0.1. If it is taken, a free one is used

@@ -28,8 +28,9 @@ use crate::storefront::{self, Storefront};
 
 pub(crate) use keys::{FirstKey, issue, print, revoke};
 
-/// How many connections each store's database gets: its work comes in batches.
-pub(crate) const STORE_CONNECTIONS_MAX: u32 = 8;
+/// How many connections each store's database gets: its work comes in batches, and each connection has its
+/// own plans to make first.
+pub(crate) const STORE_CONNECTIONS_MAX: u32 = 4;
 
 /// How many connections commit the engine's work, unless something else is said.
 pub(crate) const LANES: u8 = 2;

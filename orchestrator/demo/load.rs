@@ -1,15 +1,21 @@
 //! Places all carts: so many at a time, with a progress bar where somebody looks.
 
 use std::io::IsTerminal;
+use std::time::Duration;
 
 use indicatif::{ProgressBar, ProgressStyle};
 use tokio::task::JoinSet;
+use tokio::time::{Instant, sleep};
 
 use super::plan::Checkout;
 use super::shopper::Shopper;
 use super::tally::Tally;
 
-/// Places them, `in_flight` at a time, and counts.
+/// How long after the last customer the next one comes, until there are as many as there may be: they do
+/// not all open the door in the same instant.
+const ARRIVES_AFTER: Duration = Duration::from_millis(2);
+
+/// Places them, at most `in_flight` at a time, and counts.
 pub(super) async fn place(
     shopper: &Shopper,
     checkouts: Vec<Checkout>,
@@ -20,15 +26,23 @@ pub(super) async fn place(
     let mut rest = checkouts.into_iter();
     // Dropped, it sends nothing more.
     let mut running = JoinSet::new();
+    let opened = Instant::now();
     loop {
-        while running.len() < in_flight
+        let came = 1 + opened.elapsed().div_duration_f64(ARRIVES_AFTER) as usize;
+        let room = came.min(in_flight);
+        while running.len() < room
             && let Some(checkout) = rest.next()
         {
             running.spawn(shopper.clone().place(checkout));
         }
-        let Some(placed) = running.join_next().await else { break };
-        tally.add(placed??);
-        progress.step();
+        tokio::select! {
+            placed = running.join_next() => {
+                let Some(placed) = placed else { break };
+                tally.add(placed??);
+                progress.step();
+            }
+            () = sleep(ARRIVES_AFTER), if room < in_flight => {}
+        }
     }
     Ok(())
 }

@@ -27,8 +27,8 @@ pub(crate) const BEFORE_PIVOT: [&str; 4] =
 pub(crate) const AFTER_PIVOT: [&str; 2] = ["commit-inventory", "confirm-order"];
 /// Those that are undone when the card is declined.
 const UNDONE: [&str; 3] = ["reserve-inventory", "create-order", "prepare-payment"];
-/// How many clusters share the cases.
-const CLUSTERS: usize = 3;
+/// How many clusters share the cases: they wait for leases and restarts most of the time.
+const CLUSTERS: usize = 5;
 /// How soon an order comes to its faults.
 const FIRES_WITHIN: Duration = Duration::from_secs(30);
 /// How soon another node has what one that stopped had.

@@ -51,6 +51,10 @@ impl Report {
         for (kind, count) in other.faults {
             *self.faults.entry(kind).or_default() += count;
         }
+        let slower =
+            |(accepted, ended): (f64, f64), (a, e): (f64, f64)| (accepted.max(a), ended.max(e));
+        let recoveries = [self.slowest_recovery_s, other.slowest_recovery_s];
+        self.slowest_recovery_s = recoveries.into_iter().flatten().reduce(slower);
         self.drained_s = self.drained_s.max(other.drained_s);
         self.violations.extend(other.violations);
     }

@@ -49,7 +49,8 @@ pub(super) fn run(
         // A line for each answer: they tell what time a node takes it to be.
         let variables = vec![("RUST_LOG", "info,sqlx=warn".to_owned())];
         let setup = Setup { faketime: Some(library), variables, ..three_nodes(slow_day()) };
-        let run = Run::open(name, seed, size, &logs, &setup, mixed()).await?;
+        let mut run = Run::open(name, seed, size, &logs, &setup, mixed()).await?;
+        run.in_flight = 48;
         run.under_load(harm(&run)).await?;
         let hurried = run.customers.ledger().into_values();
         let hurried = hurried.filter(|told| told.last.to_string().contains(TIMED_OUT)).count();

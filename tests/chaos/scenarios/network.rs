@@ -15,6 +15,10 @@ use crate::run::{RECOVER_WITHIN, Run, Size};
 
 /// How long nothing arrives.
 const BLACKHOLE: Duration = Duration::from_secs(10);
+/// What each piece takes when the network is slow, and how long it is that before it goes dark: then
+/// most transactions are half done.
+const SLOW: Weather = Weather::Slow(Duration::from_millis(80));
+const FADES_FOR: Duration = Duration::from_secs(1);
 
 pub(super) fn run(
     name: &'static str,
@@ -47,10 +51,7 @@ async fn harm(run: &Run) -> anyhow::Result<()> {
             0 => strike(run, node, Strike::Reset, "reset"),
             1 => strike(run, node, Strike::CutAnswer, "cut_answer"),
             2 => strike(run, node, Strike::HalfOpen, "half_open"),
-            3 => {
-                weather(run, node, Weather::Slow(Duration::from_millis(80)), "slow", BLACKHOLE / 4)
-                    .await
-            }
+            3 => weather(run, node, SLOW, "slow", BLACKHOLE / 4).await,
             // All of them at once, or nobody would notice.
             _ => all_dark(run, BLACKHOLE).await,
         }
@@ -75,12 +76,11 @@ pub(super) async fn weather(run: &Run, node: &Node, weather: Weather, kind: &str
 }
 
 async fn all_dark(run: &Run, lasts: Duration) {
+    let everywhere = |weather| run.cluster.nodes.iter().for_each(|node| node.network.set(weather));
+    everywhere(SLOW);
+    tokio::time::sleep(FADES_FOR).await;
     run.log.note("blackhole", json!({"node": "all", "ms": lasts.as_millis() as u64}));
-    for node in &run.cluster.nodes {
-        node.network.set(Weather::Blackhole);
-    }
+    everywhere(Weather::Blackhole);
     tokio::time::sleep(lasts).await;
-    for node in &run.cluster.nodes {
-        node.network.set(Weather::Fair);
-    }
+    everywhere(Weather::Fair);
 }
