@@ -33,15 +33,22 @@ fn main() -> anyhow::Result<ExitCode> {
     {
         return hunt(bugs, &arguments);
     }
+    if arguments.what == ["control"] {
+        let reports = runtime()?.block_on(planted::control(arguments.seed, &logs()))?;
+        return show(&reports, &arguments);
+    }
     let chosen = scenarios::chosen(&arguments.what)?;
     if chosen.mounts() {
         // Whoever may not is told so by the scenario.
         let _ = disk::mounts::apart();
     }
-    let reports = runtime()?.block_on(run_all(&arguments, &chosen));
+    show(&runtime()?.block_on(run_all(&arguments, &chosen)), &arguments)
+}
+
+fn show(reports: &[Report], arguments: &Arguments) -> anyhow::Result<ExitCode> {
     match arguments.output {
-        Output::Json => println!("{}", serde_json::to_string_pretty(&reports)?),
-        Output::Table => println!("{}", report::table(&reports)),
+        Output::Json => println!("{}", serde_json::to_string_pretty(reports)?),
+        Output::Table => println!("{}", report::table(reports)),
     }
     Ok(success(reports.iter().all(Report::is_clean)))
 }
@@ -98,14 +105,7 @@ async fn run_one(scenario: &Scenario, form: Form, seed: u64, arguments: &Argumen
         // The others are run all the same.
         Err(error) => Report::of_error(scenario.name, seed, &error),
     };
-    let name = scenario.name;
-    match &report.not_run {
-        Some(why) => eprintln!("{name} is skipped: {why}"),
-        None => {
-            let verdict = if report.is_clean() { "holds" } else { "DOES NOT HOLD" };
-            eprintln!("{name} {verdict} after {:.0} s, {} sagas", report.seconds, report.sagas);
-        }
-    }
+    report.say();
     report
 }
 

@@ -10,6 +10,7 @@ use engine::testing::PlantedBug;
 use serde::Serialize;
 
 use crate::invariants::Violation;
+use crate::report::Report;
 use crate::run::Size;
 use crate::scenarios;
 
@@ -67,10 +68,29 @@ pub(crate) async fn hunt(names: &[String], seed: u64, logs: &Path) -> anyhow::Re
     Ok(findings)
 }
 
+/// Runs what hunts them without any bug, under the same limits: what it finds is not theirs.
+pub(crate) async fn control(seed: u64, logs: &Path) -> anyhow::Result<Vec<Report>> {
+    let hunters: BTreeSet<_> = PlantedBug::ALL.iter().map(|bug| hunter(*bug)).collect();
+    let mut reports = Vec::new();
+    for (name, sagas, faults) in hunters {
+        eprintln!("{name} without a bug, {sagas} sagas, {faults} faults, seed {seed} ...");
+        let run = scenarios::named(name)?.run;
+        let report = run(name, seed, size(sagas, faults, None), logs.join("control")).await;
+        let report = report.unwrap_or_else(|error| Report::of_error(name, seed, &error));
+        report.say();
+        reports.push(report);
+    }
+    Ok(reports)
+}
+
+fn size(sagas: usize, faults: usize, bug: Option<PlantedBug>) -> Size {
+    Size { sagas, faults, time: Duration::from_secs(20), bug, is_hunt: true }
+}
+
 async fn hunt_one(bug: PlantedBug, first: u64, logs: &Path) -> anyhow::Result<Finding> {
     let (name, sagas, faults) = hunter(bug);
     let scenario = scenarios::named(name)?;
-    let size = Size { sagas, faults, time: Duration::from_secs(20), bug: Some(bug) };
+    let size = size(sagas, faults, Some(bug));
     let began = Instant::now();
     let mut seed = first;
     loop {

@@ -78,6 +78,18 @@ impl Report {
         self.violations.is_empty()
     }
 
+    /// A line as soon as it is over.
+    pub(crate) fn say(&self) {
+        let Self { scenario, seconds, sagas, .. } = self;
+        match &self.not_run {
+            Some(why) => eprintln!("{scenario} is skipped: {why}"),
+            None => {
+                let verdict = if self.is_clean() { "holds" } else { "DOES NOT HOLD" };
+                eprintln!("{scenario} {verdict} after {seconds:.0} s, {sagas} sagas");
+            }
+        }
+    }
+
     /// Whether its promises were kept, in a word or two.
     pub(crate) fn verdict(&self) -> &'static str {
         match (&self.not_run, self.is_clean()) {

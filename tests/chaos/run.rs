@@ -27,20 +27,21 @@ pub(crate) struct Size {
     pub(crate) faults: usize,
     /// How long harm is done, where a scenario has a time.
     pub(crate) time: Duration,
-    /// A bug that every node has: the scenario must find it.
+    /// A bug that every node has.
     pub(crate) bug: Option<PlantedBug>,
+    /// Whether a bug is looked for: what hangs then need not be waited for as long.
+    pub(crate) is_hunt: bool,
 }
 
 impl Size {
-    /// How long a customer asks before giving up, which is a violation. Where one is looked for it
-    /// need not be waited for as long.
+    /// How long a customer asks before giving up, which is a violation.
     fn patience(&self) -> Duration {
-        Duration::from_secs(if self.bug.is_some() { 30 } else { 240 })
+        Duration::from_secs(if self.is_hunt { 30 } else { 240 })
     }
 
     /// How long what is open may take to end once nothing goes wrong any more.
     fn drain(&self) -> Duration {
-        Duration::from_secs(if self.bug.is_some() { 30 } else { 120 })
+        Duration::from_secs(if self.is_hunt { 30 } else { 120 })
     }
 }
 

@@ -60,12 +60,13 @@ impl Scenario {
             Form::Short => short,
             Form::Soak => soak,
         };
-        of.unwrap_or(Size { sagas: 100, faults: 1, time: Duration::from_secs(10), bug: None })
+        of.or(size(100, 1, 10)).unwrap()
     }
 }
 
 const fn size(sagas: usize, faults: usize, seconds: u64) -> Option<Size> {
-    Some(Size { sagas, faults, time: Duration::from_secs(seconds), bug: None })
+    let time = Duration::from_secs(seconds);
+    Some(Size { sagas, faults, time, bug: None, is_hunt: false })
 }
 
 /// In the order in which they are run.
@@ -104,7 +105,7 @@ const ALL: &[Scenario] = &[
         name: "F6",
         about: "the network between nodes and database",
         run: network::run,
-        sizes: [None, size(1_000, 15, 0), size(5_000, 100, 0)],
+        sizes: [None, size(1_000, 10, 0), size(5_000, 100, 0)],
     },
     Scenario {
         name: "F7",
@@ -165,11 +166,12 @@ const ALL: &[Scenario] = &[
 pub(crate) const HELP: &str = "\
 brief: F3 with a few kills. short: everything, as CI does it. soak: everything, larger, again with the \
 next seed until --minutes are over. A scenario: as in short, with --sagas, --kills, --minutes in its place. \
-planted: each bug that can be planted, or those that are named, with the scenario that must find it.";
+planted: each bug that can be planted, or those that are named, with the scenario that must find it; control: \
+the same scenarios without a bug, which must find nothing.";
 
 /// Whether the command line means this suite with it.
 pub(crate) fn is_known(word: &str) -> bool {
-    matches!(word, "brief" | "short" | "soak" | "planted")
+    matches!(word, "brief" | "short" | "soak" | "planted" | "control")
         || ALL.iter().any(|scenario| scenario.name == word)
 }
 

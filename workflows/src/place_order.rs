@@ -17,6 +17,9 @@ pub const PAYMENT_EVENT: &str = "payment-event";
 
 /// How long a customer has to authenticate (3-D Secure).
 const ACTION_TIMEOUT: Duration = Duration::from_secs(15 * 60);
+/// How long the gateway has to say what came of that before it is asked, and twice as long each time
+/// after: what it sends may be lost.
+const FIRST_ASKED_AFTER: Duration = Duration::from_secs(60);
 
 /// Turns a cart into a confirmed, paid order, or leaves nothing behind.
 #[derive(Debug)]
@@ -77,6 +80,7 @@ async fn charge(
 ) -> Result<Option<String>, Abort> {
     let gives_up_at = saga.now() + ACTION_TIMEOUT;
     let mut stage = ChargeStage::Confirm;
+    let mut asked_after = FIRST_ASKED_AFTER;
     loop {
         let step = ChargePayment {
             order_id: checkout.order_id,
@@ -89,7 +93,12 @@ async fn charge(
             return Ok(charge_id);
         }
         let left = Duration::try_from(gives_up_at - saga.now()).unwrap_or_default();
-        let heard: Option<serde_json::Value> = saga.signal(PAYMENT_EVENT, left).await?;
-        stage = if heard.is_some() { ChargeStage::AfterAction } else { ChargeStage::GiveUp };
+        let heard: Option<serde_json::Value> =
+            saga.signal(PAYMENT_EVENT, left.min(asked_after)).await?;
+        if heard.is_none() {
+            asked_after *= 2;
+        }
+        let is_over = saga.now() >= gives_up_at;
+        stage = if is_over { ChargeStage::GiveUp } else { ChargeStage::AfterAction };
     }
 }

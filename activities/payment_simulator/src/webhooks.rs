@@ -10,6 +10,7 @@ use hmac::{Hmac, KeyInit, Mac};
 use reqwest::Url;
 use sha2::Sha256;
 use tokio::sync::Semaphore;
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -19,9 +20,11 @@ use crate::events::Event;
 use crate::fault_plan::FaultKind;
 use crate::faults::{Faults, WebhookFault};
 
-/// Tries of one event, and the wait after the first, which doubles.
-const TRIES_MAX: u32 = 7;
-const FIRST_WAIT_MS: u64 = 250;
+/// How long an event that is not taken is sent again (Stripe: three days), and the wait after the first
+/// try, which doubles up to the longest.
+const GIVEN_UP_AFTER: Duration = Duration::from_secs(3_600);
+const FIRST_WAIT: Duration = Duration::from_millis(250);
+const LONGEST_WAIT: Duration = Duration::from_secs(16);
 /// Posts in flight at once.
 const POSTS_MAX: usize = 64;
 /// Events on their way, waiting ones too. One more is dropped, as a webhook may be.
@@ -117,24 +120,23 @@ impl Webhooks {
         }
         let (webhooks, url) = (Arc::clone(self), url.clone());
         self.tasks.spawn(async move {
-            let delivery = webhooks.deliver(&url, &body, delay_ms);
+            let delivery = webhooks.deliver(&url, &body, Duration::from_millis(delay_ms));
             webhooks.stop.run_until_cancelled(delivery).await;
             webhooks.under_way.fetch_sub(1, Ordering::Relaxed);
         });
     }
 
-    async fn deliver(&self, url: &Url, body: &Bytes, delay_ms: u64) {
-        let mut wait_ms = delay_ms;
-        for attempt in 0..TRIES_MAX {
-            if wait_ms > 0 {
-                tokio::time::sleep(Duration::from_millis(wait_ms)).await;
-            }
-            if self.post(url, body).await {
+    async fn deliver(&self, url: &Url, body: &Bytes, delay: Duration) {
+        tokio::time::sleep(delay).await;
+        let (began, mut wait) = (Instant::now(), FIRST_WAIT);
+        while !self.post(url, body).await {
+            if began.elapsed() > GIVEN_UP_AFTER {
+                tracing::warn!(%url, after = ?GIVEN_UP_AFTER, "webhook given up");
                 return;
             }
-            wait_ms = FIRST_WAIT_MS << attempt;
+            tokio::time::sleep(wait).await;
+            wait = LONGEST_WAIT.min(wait * 2);
         }
-        tracing::warn!(%url, tries = TRIES_MAX, "webhook given up");
     }
 
     /// True if the receiver took it: any 2xx.
