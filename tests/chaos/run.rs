@@ -6,6 +6,7 @@ use std::path::Path;
 use std::sync::Mutex;
 use std::time::Duration;
 
+use anyhow::ensure;
 use engine::testing::{PLANTED_BUG, PlantedBug};
 use tokio::time::Instant;
 
@@ -120,6 +121,17 @@ impl Run {
         };
         let (done, ()) = tokio::join!(harm, self.customers.shop(self.size.sagas, self.in_flight));
         done
+    }
+
+    /// Waits until so many customers in all were accepted.
+    pub(crate) async fn accepts(&self, count: usize) -> anyhow::Result<()> {
+        let end = Instant::now() + self.size.patience();
+        while self.customers.accepted() < count {
+            let accepted = self.customers.accepted();
+            ensure!(Instant::now() < end, "{accepted} customers accepted, {count} expected");
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+        Ok(())
     }
 
     /// All harm is over.

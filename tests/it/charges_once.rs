@@ -203,3 +203,21 @@ async fn an_event_that_was_kept_and_not_told_is_told_again() {
     .await;
     shop.verify();
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_event_that_never_comes_is_asked_for() {
+    let faults = json!({"rules": [{"op": "authenticate", "kind": "drop_webhook"}]});
+    let shop = Shop::with(Setup { stock: &[("tea", 10)], faults }).await;
+    let node = shop.node().await;
+    let ann = node.customer("ann");
+
+    let id = ann.buy("first", &[("tea", 1)], "pm_card_authenticationRequired").await.id();
+    let waiting = ann.sees(&id, &["action_required"]).await;
+    shop.simulator.authenticate(waiting["next_action"]["url"].as_str().unwrap(), "succeeded").await;
+
+    // Not told, the saga asks after a minute, and not only when the customer's time is over.
+    let checkout = ann.end(&id).await;
+    assert_eq!(checkout["status"], "completed", "{checkout:#}");
+    assert_eq!(shop.simulator.lines("captured").len(), 1);
+    shop.verify();
+}

@@ -3,13 +3,22 @@
 use std::time::Instant;
 
 use hdrhistogram::Histogram;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use sqlx::{AssertSqlSafe, Connection, Executor, PgConnection};
 
+/// Where the counters are.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Sources<'a> {
+    /// A database of the server.
+    pub(crate) url: &'a str,
+    /// The server's first process, whose children do the work.
+    pub(crate) postmaster: Option<u32>,
+}
+
 /// The counters at the beginning of a measurement.
-pub(crate) struct Meter {
+pub(crate) struct Meter<'a> {
     connection: PgConnection,
-    postmaster: Option<u32>,
+    sources: Sources<'a>,
     began: Instant,
     commits: i64,
     wal: i64,
@@ -18,7 +27,7 @@ pub(crate) struct Meter {
 }
 
 /// What was measured.
-#[derive(Debug, Default, Serialize)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub(crate) struct Usage {
     pub(crate) workload: String,
     pub(crate) in_flight: u32,
@@ -41,25 +50,24 @@ pub(crate) struct Usage {
 const COUNTERS: &str = "select (select sum(xact_commit)::bigint from pg_stat_database), \
                         (pg_current_wal_lsn() - '0/0')::bigint";
 
-impl Meter {
-    pub(crate) async fn start(url: &str, postmaster: Option<u32>) -> anyhow::Result<Self> {
-        let mut connection = PgConnection::connect(url).await?;
+impl<'a> Meter<'a> {
+    pub(crate) async fn start(sources: Sources<'a>) -> anyhow::Result<Self> {
+        let mut connection = PgConnection::connect(sources.url).await?;
         let (commits, wal) = sqlx::query_as(COUNTERS).fetch_one(&mut connection).await?;
-        let (engine_ticks, postgres_ticks) = (ticks_of("self"), ticks_of_children(postmaster));
+        let engine_ticks = ticks_of("self");
+        let postgres_ticks = ticks_of_children(sources.postmaster);
         let began = Instant::now();
-        Ok(Self { connection, postmaster, began, commits, wal, engine_ticks, postgres_ticks })
+        Ok(Self { connection, sources, began, commits, wal, engine_ticks, postgres_ticks })
     }
 
-    pub(crate) async fn stop(
-        mut self,
-        sagas: u64,
-        latencies: &Histogram<u64>,
-    ) -> anyhow::Result<Usage> {
+    /// What it cost since then, for as many sagas as there are `latencies`, in microseconds.
+    pub(crate) async fn stop(mut self, latencies: &Histogram<u64>) -> anyhow::Result<Usage> {
         let seconds = self.began.elapsed().as_secs_f64();
+        let sagas = latencies.len();
         let engine = ticks_of("self") - self.engine_ticks;
-        let postgres = ticks_of_children(self.postmaster).saturating_sub(self.postgres_ticks);
-        // Sessions report their counters a second after they were last busy.
-        tokio::time::sleep(std::time::Duration::from_millis(1_100)).await;
+        let postgres = ticks_of_children(self.sources.postmaster);
+        let postgres = postgres.saturating_sub(self.postgres_ticks);
+        // Sessions that are busy say once a second what they did, at the beginning as at the end.
         let (commits, wal): (i64, i64) =
             sqlx::query_as(COUNTERS).fetch_one(&mut self.connection).await?;
         let each = |amount: f64| amount / sagas.max(1) as f64;

@@ -1,9 +1,18 @@
 //! A saga of three steps that do nothing but are as durable as any.
 
+use std::time::Duration;
+
+use engine::client::Start;
 use engine::{
-    Abort, Activity, Attempt, Failure, Outcome, Saga, Undo, UndoFailure, Undoable, Workflow,
+    Abort, Activity, Attempt, Client, Failure, Outcome, Payload, Saga, Undo, UndoFailure, Undoable,
+    Workflow,
 };
 use serde::{Deserialize, Serialize};
+
+use crate::load::Job;
+
+/// How long one may take.
+const ENDS_WITHIN: Duration = Duration::from_secs(60);
 
 /// What there is to work with.
 pub(crate) struct Nothing;
@@ -39,6 +48,12 @@ pub(crate) struct Answer {
     pad: String,
 }
 
+impl Answer {
+    pub(crate) fn example() -> Self {
+        Self { ok: true, pad: "y".repeat(60) }
+    }
+}
+
 #[derive(Serialize, Deserialize)]
 pub(crate) struct Step {
     order: String,
@@ -53,7 +68,7 @@ impl Activity for Step {
     type Class = Undoable;
 
     async fn run(&self, _: &Nothing, _: &Attempt) -> Result<Answer, Failure> {
-        Ok(Answer { ok: true, pad: "y".repeat(60) })
+        Ok(Answer::example())
     }
 }
 
@@ -83,5 +98,24 @@ impl Workflow for Noop {
             ok &= saga.step(Step { order: order.order.clone(), number }).await?.ok;
         }
         Ok(ok)
+    }
+}
+
+/// Starts them, and waits for their end.
+pub(crate) struct Sagas(pub(crate) Client);
+
+impl Job for Sagas {
+    async fn run(&self) -> anyhow::Result<()> {
+        let input = Payload::encode(&Order::example())?;
+        let start = Start {
+            workflow: Noop::NAME.into(),
+            input,
+            key: None,
+            business_key: None,
+            subject: None,
+        };
+        let id = self.0.start(start).await?.id;
+        self.0.ended(id, ENDS_WITHIN).await?;
+        Ok(())
     }
 }

@@ -203,7 +203,7 @@ impl FaultPlan {
                 once(rule(Op::Confirm, Kind::Error500NotCommitted, 0.005)),
                 rule(Op::Any, Kind::Error503, 0.01),
                 rule(Op::Any, Kind::RateLimit429, 0.01),
-                // Not of `authenticate`: a saga that waits for its customer would wait its full time.
+                // Not of `authenticate`: a saga that is not told asks after a minute only.
                 rule(Op::Confirm, Kind::DropWebhook, 0.02),
                 rule(Op::Any, Kind::DuplicateWebhook, 0.03),
                 rule(Op::Confirm, Kind::EarlyWebhook, 0.02),

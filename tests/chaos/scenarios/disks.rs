@@ -72,10 +72,7 @@ async fn harm(run: &Run, disks: &Disks) -> anyhow::Result<()> {
 
 /// Fills a disk, keeps it full while one more customer after the other asks, and makes room again.
 async fn full(run: &Run, disk: &Disk, kind: &str) -> anyhow::Result<()> {
-    let enough = run.customers.accepted() + CUSTOMERS;
-    while run.customers.accepted() < enough {
-        tokio::time::sleep(Duration::from_millis(50)).await;
-    }
+    run.accepts(run.customers.accepted() + CUSTOMERS).await?;
     let is_full = Cell::new(true);
     let harm = async {
         run.log.note(kind, json!({"bytes": disk.fill()?}));

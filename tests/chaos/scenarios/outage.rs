@@ -41,10 +41,7 @@ pub(super) fn run(
 }
 
 async fn harm(run: &Run) -> anyhow::Result<()> {
-    let load = run.size.sagas / 2;
-    while run.customers.accepted() < load {
-        tokio::time::sleep(Duration::from_millis(50)).await;
-    }
+    run.accepts(run.size.sagas / 2).await?;
     let before: Vec<u64> = run.cluster.nodes.iter().filter_map(|node| node.resident_kb()).collect();
     run.log.note("outage", json!({"s": run.size.time.as_secs()}));
     run.cluster.kill_postgres()?;

@@ -111,9 +111,7 @@ async fn poison_some(run: &Run) -> anyhow::Result<Swallowed> {
     run.dice().shuffle(&mut harms);
     let mut swallowed = Swallowed::new();
     for (number, harm) in harms.iter().enumerate() {
-        while run.customers.accepted() < run.size.sagas * number / (2 * harms.len()) {
-            tokio::time::sleep(LOOK_EVERY).await;
-        }
+        run.accepts(run.size.sagas * number / (2 * harms.len())).await?;
         let id = run.customers.leave_order(sku(*harm)).await.context("poison is not accepted")?;
         run.log.note("poisoned", json!({"saga": id, "harm": harm.name()}));
         swallowed.insert(id, *harm);

@@ -1,0 +1,70 @@
+//! The real saga: three databases, the payment gateway over HTTP.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use activities::payment_store::PaymentStore;
+use activities::{Inventory, Orders, Payments};
+use anyhow::ensure;
+use engine::client::{Start, StartKey};
+use engine::{Client, Engine, Payload, Registry, Settings, Workflow};
+use sqlx::{Connection, PgConnection};
+use workflows::PlaceOrder;
+
+use crate::load::Job;
+use crate::shop::Shop;
+
+/// How many connections each store gets: as in the program.
+const STORE_CONNECTIONS: u32 = 4;
+/// How long an order may take.
+const ENDS_WITHIN: Duration = Duration::from_secs(120);
+
+/// A node, as the program starts it.
+pub(crate) async fn node(url: &str, lanes: u8, shop: &Shop) -> anyhow::Result<Engine> {
+    engine::migrate(url, 32).await?;
+    let inventory = Inventory::connect(&shop.inventory_url, STORE_CONNECTIONS)?;
+    let orders = Orders::connect(&shop.orders_url, STORE_CONNECTIONS)?;
+    let payments = Arc::new(Payments {
+        gateway: shop.gateway.client()?,
+        store: PaymentStore::new(&orders),
+        inventory: inventory.clone(),
+    });
+    let services = activities::Shop { inventory, orders, payments };
+    let registry = Registry::new().workflow::<PlaceOrder>(&Arc::new(services));
+    let mut settings = Settings::new(url);
+    settings.lanes = lanes.into();
+    Ok(Engine::start(settings, registry).await?)
+}
+
+/// Places an order, and waits for its end.
+pub(crate) struct Checkouts {
+    pub(crate) client: Client,
+    pub(crate) shop: Shop,
+}
+
+impl Job for Checkouts {
+    async fn run(&self) -> anyhow::Result<()> {
+        let checkout = self.shop.checkout();
+        let order = checkout.order_id.to_string();
+        let key = StartKey { scope: "load".into(), key: order.clone(), fingerprint: [0; 32] };
+        let start = Start {
+            workflow: PlaceOrder::NAME.into(),
+            input: Payload::encode(&checkout)?,
+            key: Some(key),
+            business_key: Some(order),
+            subject: Some(checkout.customer_id),
+        };
+        let id = self.client.start(start).await?.id;
+        ensure!(self.client.ended(id, ENDS_WITHIN).await?, "{id} does not end");
+        Ok(())
+    }
+}
+
+/// Whether every saga ended as one of these, and each of them is how some did.
+pub(crate) async fn check(url: &str, endings: &[&str]) -> anyhow::Result<()> {
+    let found = "select distinct coalesce(ending, 'open') as ending from saga.saga order by ending";
+    let mut connection = PgConnection::connect(url).await?;
+    let found: Vec<String> = sqlx::query_scalar(found).fetch_all(&mut connection).await?;
+    ensure!(found == endings, "orders ended as {found:?}, not {endings:?}");
+    Ok(())
+}

@@ -1,0 +1,180 @@
+//! What an order takes: two stores full of goods, a payment gateway in a process of its own, real baskets.
+
+use std::collections::HashMap;
+use std::io::Read;
+use std::net::{Ipv4Addr, TcpListener, TcpStream};
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
+
+use activities::inventory_store::{Receipt, ReceiptKind};
+use activities::migrate::{INVENTORY, ORDERS};
+use activities::order::total;
+use activities::payment_gateway::PaymentGateway;
+use activities::payment_gateway::settings::Settings as PaymentSettings;
+use activities::{Currency, Inventory, Line, OrderId, PricedLine};
+use anyhow::{Context, ensure};
+use local_postgres::LocalPostgres;
+use serde::Deserialize;
+use workflows::Checkout;
+
+use crate::meter::create_database;
+
+const CARTS: &[u8] = include_bytes!("../data/carts.jsonl.gz");
+const CATALOG: &[u8] = include_bytes!("../data/catalog.csv.gz");
+/// More than anybody buys.
+const STOCK: u32 = 100_000_000;
+/// What an order has at most, and what a card payment takes at least.
+const LINES_MAX: usize = 100;
+const CENTS_MIN: i64 = 50;
+/// How the others pay, and those who are declined.
+const CARD: &str = "pm_card_visa";
+const DECLINED_CARD: &str = "pm_card_visa_chargeDeclined";
+/// What the simulator asks for and signs with, unless it is told otherwise.
+const KEY: &str = "sk_test_simulator";
+const SECRET: &str = "whsec_simulator";
+/// How soon the simulator answers.
+const UP_WITHIN: Duration = Duration::from_secs(30);
+
+/// Everything but who places the orders.
+pub(crate) struct Shop {
+    pub(crate) inventory_url: String,
+    pub(crate) orders_url: String,
+    pub(crate) gateway: Simulator,
+    baskets: Vec<Checkout>,
+    /// Of so many customers one is declined.
+    declined_one_in: Option<usize>,
+    next: AtomicUsize,
+}
+
+impl Shop {
+    /// Makes the stores on `server`, and starts the gateway, whose ledger is in `directory`.
+    pub(crate) async fn open(
+        server: &LocalPostgres,
+        directory: &Path,
+        declined_one_in: Option<usize>,
+    ) -> anyhow::Result<Self> {
+        for name in ["inventory", "orders"] {
+            create_database(&server.url("postgres"), name).await?;
+        }
+        let (inventory_url, orders_url) = (server.url("inventory"), server.url("orders"));
+        INVENTORY.migrate(&inventory_url).await?;
+        ORDERS.migrate(&orders_url).await?;
+        let prices = prices()?;
+        let lines: Vec<_> =
+            prices.keys().map(|sku| Line { sku: sku.clone(), quantity: STOCK }).collect();
+        let receipt = Receipt { kind: ReceiptKind::Receipt, reference: "load", lines: &lines };
+        let inventory = Inventory::connect(&inventory_url, 1)?;
+        inventory.receive(receipt).await?;
+        inventory.close().await;
+        let gateway = Simulator::start(directory).await?;
+        let baskets = baskets(&prices)?;
+        let next = AtomicUsize::new(0);
+        Ok(Self { inventory_url, orders_url, gateway, baskets, declined_one_in, next })
+    }
+
+    /// The next basket, as an order that is new.
+    pub(crate) fn checkout(&self) -> Checkout {
+        let next = self.next.fetch_add(1, Ordering::Relaxed);
+        let basket = &self.baskets[next % self.baskets.len()];
+        let is_declined = self.declined_one_in.is_some_and(|one_in| next.is_multiple_of(one_in));
+        let payment_method = if is_declined { DECLINED_CARD } else { CARD }.to_owned();
+        Checkout { order_id: OrderId::random(), payment_method, ..basket.clone() }
+    }
+}
+
+/// Stops with what it serves.
+pub(crate) struct Simulator {
+    url: String,
+    process: Child,
+}
+
+impl Simulator {
+    async fn start(directory: &Path) -> anyhow::Result<Self> {
+        let port = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?.local_addr()?.port();
+        let process = Command::new(env!("CARGO_BIN_EXE_amends"))
+            .args(["simulate-gateway", "--port", &port.to_string(), "--ledger"])
+            .arg(directory.join("gateway.jsonl"))
+            .stdout(Stdio::null())
+            .spawn()
+            .context("the payment gateway's simulator can not be started")?;
+        let mut simulator = Self { url: format!("http://127.0.0.1:{port}"), process };
+        let end = Instant::now() + UP_WITHIN;
+        while TcpStream::connect((Ipv4Addr::LOCALHOST, port)).is_err() {
+            ensure!(simulator.process.try_wait()?.is_none(), "the simulator ended");
+            ensure!(Instant::now() < end, "the simulator does not answer");
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+        Ok(simulator)
+    }
+
+    /// A client of it, as the platform has it.
+    pub(crate) fn client(&self) -> anyhow::Result<PaymentGateway> {
+        let settings =
+            PaymentSettings::from_values(Some(&self.url), Some(KEY), Some(SECRET), None)?;
+        Ok(PaymentGateway::new(settings)?)
+    }
+}
+
+impl Drop for Simulator {
+    fn drop(&mut self) {
+        // It may have ended already.
+        let _ = self.process.kill();
+        let _ = self.process.wait();
+    }
+}
+
+#[derive(Deserialize)]
+struct Product {
+    sku: String,
+    name: String,
+    price_minor: i64,
+}
+
+#[derive(Deserialize)]
+struct Cart {
+    customer: String,
+    lines: Vec<(String, u32)>,
+}
+
+/// By sku: the name of a product, and what one costs.
+fn prices() -> anyhow::Result<HashMap<String, (String, i64)>> {
+    let text = unzipped(CATALOG)?;
+    let rows = csv::Reader::from_reader(text.as_bytes()).into_deserialize::<Product>();
+    let price = |row: Result<Product, csv::Error>| {
+        row.map(|product| (product.sku, (product.name, product.price_minor)))
+    };
+    Ok(rows.map(price).collect::<Result<_, _>>()?)
+}
+
+/// The real carts that can be orders.
+fn baskets(prices: &HashMap<String, (String, i64)>) -> anyhow::Result<Vec<Checkout>> {
+    let mut baskets = Vec::new();
+    for line in unzipped(CARTS)?.lines() {
+        let cart: Cart = serde_json::from_str(line)?;
+        let priced = |(sku, quantity): (String, u32)| {
+            let (name, unit_price) = prices.get(&sku).context("a sku without a price")?.clone();
+            Ok(PricedLine { sku, name, quantity, unit_price })
+        };
+        let lines = cart.lines.into_iter().map(priced).collect::<anyhow::Result<Vec<_>>>()?;
+        let total = total(&lines, Currency::Usd)?;
+        if lines.len() <= LINES_MAX && total.value >= CENTS_MIN {
+            baskets.push(Checkout {
+                order_id: OrderId::random(),
+                customer_id: cart.customer,
+                currency: Currency::Usd,
+                lines,
+                total,
+                payment_method: CARD.to_owned(),
+            });
+        }
+    }
+    Ok(baskets)
+}
+
+fn unzipped(bytes: &[u8]) -> anyhow::Result<String> {
+    let mut text = String::new();
+    flate2::read::GzDecoder::new(bytes).read_to_string(&mut text)?;
+    Ok(text)
+}
