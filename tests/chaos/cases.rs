@@ -155,7 +155,7 @@ async fn all_fire(run: &Run, case: &Case, fired: &Path) -> anyhow::Result<()> {
             }
             break;
         }
-        tokio::time::sleep(Duration::from_millis(5)).await;
+        tokio::time::sleep(Duration::from_millis(10)).await;
     }
     Ok(())
 }

@@ -117,13 +117,13 @@ const ALL: &[Scenario] = &[
         name: "F8",
         about: "all together",
         run: everything::run,
-        sizes: [None, size(1_000, 0, 120), size(5_000, 0, 300)],
+        sizes: [None, size(1_000, 0, 60), size(5_000, 0, 300)],
     },
     Scenario {
         name: "F9",
         about: "the database is down for minutes",
         run: outage::run,
-        sizes: [None, size(300, 0, 60), size(1_000, 0, 900)],
+        sizes: [None, size(300, 0, 45), size(1_000, 0, 900)],
     },
     Scenario {
         name: "F10",
@@ -135,7 +135,7 @@ const ALL: &[Scenario] = &[
         name: "F11",
         about: "nodes whose clocks jump by an hour",
         run: clocks::run,
-        sizes: [None, size(1_000, 4, 0), size(10_000, 40, 0)],
+        sizes: [None, size(1_000, 3, 0), size(10_000, 40, 0)],
     },
     Scenario {
         name: "F13",

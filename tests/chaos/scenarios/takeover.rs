@@ -27,7 +27,7 @@ pub(super) fn run(
 ) -> LocalBoxFuture<'static, anyhow::Result<Report>> {
     async move {
         // Each of them waits for its customer, who answers the bank late.
-        let gateway = json!({"challenges": {"after_millis": 40_000}});
+        let gateway = json!({"challenges": {"after_millis": 30_000}});
         let setup = Setup { nodes: 2, ..three_nodes(gateway) };
         let habits = Habits {
             skus: vec!["tea", "cup"],
