@@ -117,7 +117,7 @@ const ALL: &[Scenario] = &[
         name: "F8",
         about: "all together",
         run: everything::run,
-        sizes: [None, size(1_000, 0, 60), size(5_000, 0, 300)],
+        sizes: [None, size(1_000, 0, 45), size(5_000, 0, 300)],
     },
     Scenario {
         name: "F9",

@@ -8,7 +8,7 @@ use anyhow::bail;
 use engine::journal::Direction;
 use engine::testing::{Boundary, BoundaryFault, BoundaryHarm, FAULT, FAULT_LOG};
 use futures_util::FutureExt;
-use futures_util::future::LocalBoxFuture;
+use futures_util::future::{LocalBoxFuture, try_join_all};
 use nix::sys::signal::Signal;
 use serde_json::json;
 use sqlx::Connection;
@@ -30,14 +30,22 @@ pub(super) fn run(
     logs: PathBuf,
 ) -> LocalBoxFuture<'static, anyhow::Result<Report>> {
     async move {
-        // They wait for leases most of the time: side by side it takes half as long.
-        let in_a_write = Size { sagas: size.sagas / 2, faults: size.faults / 3, ..size };
-        let anywhere = Size { faults: size.faults - in_a_write.faults, ..in_a_write };
-        let (mut report, other) = tokio::try_join!(
-            zombies(name, seed, anywhere, &logs, Harm::Pause),
-            zombies(name, seed, in_a_write, &logs, Harm::StopInAWrite),
-        )?;
-        report.add(other);
+        // They wait for leases most of the time: side by side it takes a quarter as long.
+        let in_a_write = size.faults / 3;
+        let shares = [
+            (Harm::StopInAWrite, in_a_write / 2),
+            (Harm::StopInAWrite, in_a_write.div_ceil(2)),
+            (Harm::Pause, (size.faults - in_a_write) / 2),
+            (Harm::Pause, (size.faults - in_a_write).div_ceil(2)),
+        ];
+        let sagas = size.sagas / shares.len();
+        let clusters = shares.iter().zip(1..).map(|((harm, faults), number)| {
+            let size = Size { sagas, faults: *faults, ..size };
+            zombies(name, seed, size, &logs, *harm, number)
+        });
+        let mut reports = try_join_all(clusters).await?.into_iter();
+        let mut report = reports.next().unwrap_or_default();
+        reports.for_each(|other| report.add(other));
         report.needs(&["pause", "stop_in_a_write", "takeovers", "fenced_writes"]);
         let refused = report.faults.get("fenced_writes").copied().unwrap_or(0);
         if refused < size.faults as u64 {
@@ -62,11 +70,12 @@ async fn zombies(
     size: Size,
     logs: &Path,
     harm: Harm,
+    number: u64,
 ) -> anyhow::Result<Report> {
     let mut run = Run::open(name, seed, size, logs, &three_nodes(bad_day()), mixed()).await?;
-    run.in_flight /= 2;
+    run.in_flight /= 4;
     run.under_load(async {
-        let mut dice = run.dice();
+        let mut dice = fastrand::Rng::with_seed(seed ^ number.rotate_right(8));
         for _ in 0..run.size.faults {
             let node = dice.choice(&run.cluster.nodes).unwrap();
             match harm {
