@@ -92,10 +92,7 @@ pub(crate) async fn run_all(
     cases.truncate(size.faults);
     let cases = Mutex::new(VecDeque::from(cases));
     let shares = (0..CLUSTERS).map(|_| share(name, seed, size, logs, &cases));
-    let mut reports = try_join_all(shares).await?.into_iter();
-    let mut whole = reports.next().unwrap_or_default();
-    reports.for_each(|report| whole.add(report));
-    Ok(whole)
+    Ok(Report::of_all(try_join_all(shares).await?))
 }
 
 /// One cluster takes cases until there are none left.

@@ -1,5 +1,5 @@
 //! What the promises' tests use too: processes, databases, the payment gateway.
-#![allow(dead_code, unreachable_pub, reason = "each of the two programs uses another part of it")]
+#![allow(dead_code, unreachable_pub, reason = "each of the programs uses another part of it")]
 
 #[path = "../it/harness/client.rs"]
 mod client;

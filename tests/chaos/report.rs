@@ -41,8 +41,16 @@ impl Report {
         report
     }
 
-    /// Takes in what another cluster did for the same scenario, at the same time.
-    pub(crate) fn add(&mut self, other: Self) {
+    /// Of all clusters that did the same scenario at the same time.
+    pub(crate) fn of_all(reports: Vec<Self>) -> Self {
+        let whole = reports.into_iter().reduce(|mut whole, report| {
+            whole.add(report);
+            whole
+        });
+        whole.unwrap_or_default()
+    }
+
+    fn add(&mut self, other: Self) {
         self.seconds = self.seconds.max(other.seconds);
         self.sagas += other.sagas;
         for (ending, count) in other.endings {

@@ -127,8 +127,7 @@ impl Run {
     pub(crate) async fn accepts(&self, count: usize) -> anyhow::Result<()> {
         let end = Instant::now() + self.size.patience();
         while self.customers.accepted() < count {
-            let accepted = self.customers.accepted();
-            ensure!(Instant::now() < end, "{accepted} customers accepted, {count} expected");
+            ensure!(Instant::now() < end, "{count} customers are not accepted in time");
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
         Ok(())

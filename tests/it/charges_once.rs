@@ -6,7 +6,7 @@ use futures_util::future::join_all;
 use serde_json::json;
 use sqlx::{AssertSqlSafe, Connection, PgConnection};
 
-use crate::harness::{Setup, Shop, until};
+use crate::harness::{Node, Setup, Shop, until};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_declined_card_is_never_charged() {
@@ -180,14 +180,8 @@ async fn a_customer_who_answers_the_bank_is_charged_once_the_bank_says_so() {
 async fn an_event_that_was_kept_and_not_told_is_told_again() {
     // What happened at the bank is never sent: it is put where an event stands that was taken by a node
     // which died, or lost its database, before it could tell the saga.
-    let faults = json!({"rules": [{"op": "authenticate", "kind": "drop_webhook"}]});
-    let shop = Shop::with(Setup { stock: &[("tea", 10)], faults }).await;
-    let node = shop.node().await;
+    let (shop, node, id) = authenticated_and_not_told().await;
     let ann = node.customer("ann");
-
-    let id = ann.buy("first", &[("tea", 1)], "pm_card_authenticationRequired").await.id();
-    let waiting = ann.sees(&id, &["action_required"]).await;
-    shop.simulator.authenticate(waiting["next_action"]["url"].as_str().unwrap(), "succeeded").await;
     let mut orders = PgConnection::connect(&shop.databases.orders).await.unwrap();
     let kept = "insert into orders.gateway_event (id, type, intent_id, created, payload)
                 select 'evt_kept', 'payment_intent.succeeded', intent_id, now(), '{}'
@@ -206,18 +200,23 @@ async fn an_event_that_was_kept_and_not_told_is_told_again() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_event_that_never_comes_is_asked_for() {
+    let (shop, node, id) = authenticated_and_not_told().await;
+
+    // The saga asks after a minute, and not only when the customer's time is over.
+    let checkout = node.customer("ann").end(&id).await;
+    assert_eq!(checkout["status"], "completed", "{checkout:#}");
+    assert_eq!(shop.simulator.lines("captured").len(), 1);
+    shop.verify();
+}
+
+/// A checkout whose customer said yes at the bank, which nobody tells the platform.
+async fn authenticated_and_not_told() -> (Shop, Node, String) {
     let faults = json!({"rules": [{"op": "authenticate", "kind": "drop_webhook"}]});
     let shop = Shop::with(Setup { stock: &[("tea", 10)], faults }).await;
     let node = shop.node().await;
     let ann = node.customer("ann");
-
     let id = ann.buy("first", &[("tea", 1)], "pm_card_authenticationRequired").await.id();
     let waiting = ann.sees(&id, &["action_required"]).await;
     shop.simulator.authenticate(waiting["next_action"]["url"].as_str().unwrap(), "succeeded").await;
-
-    // Not told, the saga asks after a minute, and not only when the customer's time is over.
-    let checkout = ann.end(&id).await;
-    assert_eq!(checkout["status"], "completed", "{checkout:#}");
-    assert_eq!(shop.simulator.lines("captured").len(), 1);
-    shop.verify();
+    (shop, node, id)
 }

@@ -7,6 +7,9 @@
 
 mod compare;
 mod floor;
+#[allow(unused_imports, reason = "of what the fault suite uses, only the gateway's process")]
+#[path = "../chaos/harness.rs"]
+mod harness;
 mod load;
 mod meter;
 mod noop;

@@ -25,7 +25,7 @@ pub(crate) async fn node(url: &str, lanes: u8, shop: &Shop) -> anyhow::Result<En
     let inventory = Inventory::connect(&shop.inventory_url, STORE_CONNECTIONS)?;
     let orders = Orders::connect(&shop.orders_url, STORE_CONNECTIONS)?;
     let payments = Arc::new(Payments {
-        gateway: shop.gateway.client()?,
+        gateway: shop.gateway()?,
         store: PaymentStore::new(&orders),
         inventory: inventory.clone(),
     });

@@ -91,7 +91,7 @@ impl Plain {
         };
         let inventory = pool().connect(&shop.inventory_url).await?;
         let orders = pool().connect(&shop.orders_url).await?;
-        Ok(Self { gateway: shop.gateway.client()?, inventory, orders, shop })
+        Ok(Self { gateway: shop.gateway()?, inventory, orders, shop })
     }
 
     async fn reserve(&self, order: Uuid, lines: &Lines) -> anyhow::Result<()> {

@@ -2,11 +2,8 @@
 
 use std::collections::HashMap;
 use std::io::Read;
-use std::net::{Ipv4Addr, TcpListener, TcpStream};
 use std::path::Path;
-use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::time::{Duration, Instant};
 
 use activities::inventory_store::{Receipt, ReceiptKind};
 use activities::migrate::{INVENTORY, ORDERS};
@@ -14,11 +11,13 @@ use activities::order::total;
 use activities::payment_gateway::PaymentGateway;
 use activities::payment_gateway::settings::Settings as PaymentSettings;
 use activities::{Currency, Inventory, Line, OrderId, PricedLine};
-use anyhow::{Context, ensure};
+use anyhow::Context;
 use local_postgres::LocalPostgres;
 use serde::Deserialize;
+use serde_json::json;
 use workflows::Checkout;
 
+use crate::harness::Simulator;
 use crate::meter::create_database;
 
 const CARTS: &[u8] = include_bytes!("../data/carts.jsonl.gz");
@@ -34,14 +33,12 @@ const DECLINED_CARD: &str = "pm_card_visa_chargeDeclined";
 /// What the simulator asks for and signs with, unless it is told otherwise.
 const KEY: &str = "sk_test_simulator";
 const SECRET: &str = "whsec_simulator";
-/// How soon the simulator answers.
-const UP_WITHIN: Duration = Duration::from_secs(30);
 
 /// Everything but who places the orders.
 pub(crate) struct Shop {
     pub(crate) inventory_url: String,
     pub(crate) orders_url: String,
-    pub(crate) gateway: Simulator,
+    gateway: Simulator,
     baskets: Vec<Checkout>,
     /// Of so many customers one is declined.
     declined_one_in: Option<usize>,
@@ -68,10 +65,16 @@ impl Shop {
         let inventory = Inventory::connect(&inventory_url, 1)?;
         inventory.receive(receipt).await?;
         inventory.close().await;
-        let gateway = Simulator::start(directory).await?;
+        let gateway = Simulator::start(directory, &json!({}), None).await;
         let baskets = baskets(&prices)?;
         let next = AtomicUsize::new(0);
         Ok(Self { inventory_url, orders_url, gateway, baskets, declined_one_in, next })
+    }
+
+    /// A client of the gateway, as the platform has it.
+    pub(crate) fn gateway(&self) -> anyhow::Result<PaymentGateway> {
+        let url = Some(self.gateway.url.as_str());
+        Ok(PaymentGateway::new(PaymentSettings::from_values(url, Some(KEY), Some(SECRET), None)?)?)
     }
 
     /// The next basket, as an order that is new.
@@ -81,47 +84,6 @@ impl Shop {
         let is_declined = self.declined_one_in.is_some_and(|one_in| next.is_multiple_of(one_in));
         let payment_method = if is_declined { DECLINED_CARD } else { CARD }.to_owned();
         Checkout { order_id: OrderId::random(), payment_method, ..basket.clone() }
-    }
-}
-
-/// Stops with what it serves.
-pub(crate) struct Simulator {
-    url: String,
-    process: Child,
-}
-
-impl Simulator {
-    async fn start(directory: &Path) -> anyhow::Result<Self> {
-        let port = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?.local_addr()?.port();
-        let process = Command::new(env!("CARGO_BIN_EXE_amends"))
-            .args(["simulate-gateway", "--port", &port.to_string(), "--ledger"])
-            .arg(directory.join("gateway.jsonl"))
-            .stdout(Stdio::null())
-            .spawn()
-            .context("the payment gateway's simulator can not be started")?;
-        let mut simulator = Self { url: format!("http://127.0.0.1:{port}"), process };
-        let end = Instant::now() + UP_WITHIN;
-        while TcpStream::connect((Ipv4Addr::LOCALHOST, port)).is_err() {
-            ensure!(simulator.process.try_wait()?.is_none(), "the simulator ended");
-            ensure!(Instant::now() < end, "the simulator does not answer");
-            tokio::time::sleep(Duration::from_millis(20)).await;
-        }
-        Ok(simulator)
-    }
-
-    /// A client of it, as the platform has it.
-    pub(crate) fn client(&self) -> anyhow::Result<PaymentGateway> {
-        let settings =
-            PaymentSettings::from_values(Some(&self.url), Some(KEY), Some(SECRET), None)?;
-        Ok(PaymentGateway::new(settings)?)
-    }
-}
-
-impl Drop for Simulator {
-    fn drop(&mut self) {
-        // It may have ended already.
-        let _ = self.process.kill();
-        let _ = self.process.wait();
     }
 }
 

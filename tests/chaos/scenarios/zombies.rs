@@ -43,9 +43,7 @@ pub(super) fn run(
             let size = Size { sagas, faults: *faults, ..size };
             zombies(name, seed, size, &logs, *harm, number)
         });
-        let mut reports = try_join_all(clusters).await?.into_iter();
-        let mut report = reports.next().unwrap_or_default();
-        reports.for_each(|other| report.add(other));
+        let mut report = Report::of_all(try_join_all(clusters).await?);
         report.needs(&["pause", "stop_in_a_write", "takeovers", "fenced_writes"]);
         let refused = report.faults.get("fenced_writes").copied().unwrap_or(0);
         if refused < size.faults as u64 {
@@ -63,7 +61,7 @@ enum Harm {
     StopInAWrite,
 }
 
-/// One cluster, whose nodes stop one after the other.
+/// One cluster, whose nodes stop one after the other. The number gives each its own dice.
 async fn zombies(
     name: &'static str,
     seed: u64,
