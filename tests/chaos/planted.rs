@@ -49,7 +49,7 @@ fn hunter(bug: PlantedBug) -> (&'static str, usize, usize) {
         PlantedBug::AcceptBeforeCommit => ("F4", 300, 9),
         PlantedBug::KeepTimedOutConnection => ("F6", 300, 10),
         PlantedBug::ReadThenWriteStock => ("F15", 400, 0),
-        PlantedBug::DropUnknownWebhooks => ("F7", 100, 0),
+        PlantedBug::DropUnknownWebhooks => ("F7", 400, 0),
     }
 }
 
@@ -96,7 +96,9 @@ async fn hunt_one(bug: PlantedBug, first: u64, logs: &Path) -> anyhow::Result<Fi
     loop {
         eprintln!("{bug} in {name}, seed {seed} ...");
         let report = (scenario.run)(name, seed, size, logs.to_owned()).await?;
-        let violations = report.violations;
+        // A run that was too small to show anything has found nothing.
+        let mut violations = report.violations;
+        violations.retain(|violation| violation.invariant != "I10");
         let seconds = began.elapsed().as_secs_f64();
         if !violations.is_empty() || seed + 1 == first + TRIES {
             let said = if violations.is_empty() { "NOT FOUND" } else { "found" };
