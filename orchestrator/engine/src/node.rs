@@ -3,6 +3,7 @@
 
 use std::collections::HashMap;
 use std::sync::{Arc, PoisonError, RwLock};
+use std::time::Duration;
 
 use time::OffsetDateTime;
 use tokio::sync::Notify;
@@ -30,7 +31,7 @@ use crate::suspects::{self, Found, Suspects};
 const LOAD_PAGE: usize = 500;
 
 /// How soon sagas are read again when the database did not answer.
-const LOAD_AGAIN_AFTER: time::Duration = time::Duration::seconds(1);
+const LOAD_AGAIN_AFTER: Duration = Duration::from_secs(1);
 
 /// A saga to bring to memory, and the message that asks for it.
 pub(crate) type Wanted = (SagaId, Option<(Uuid, Message)>);
@@ -162,8 +163,8 @@ impl Node {
         self.meters.shards.set(shards.len() as f64);
     }
 
-    /// Brings sagas to memory, in the background. `claimed`: their former owner died over them.
-    pub(crate) fn bring(self: &Arc<Self>, shard: &Arc<Shard>, sagas: Vec<Wanted>, claimed: bool) {
+    /// Brings sagas to memory, in the background. `abandoned`: their former owner died over them.
+    pub(crate) fn bring(self: &Arc<Self>, shard: &Arc<Shard>, sagas: Vec<Wanted>, abandoned: bool) {
         let mut wanted = Vec::with_capacity(sagas.len());
         for (id, message) in sagas {
             match (shard.activate(id), message) {
@@ -188,13 +189,10 @@ impl Node {
         let tasks = shard.tasks.clone();
         tasks.spawn(async move {
             for page in wanted.chunks(LOAD_PAGE) {
-                if let Err(error) = node.load(&shard, page, claimed).await {
+                if let Err(error) = node.load(&shard, page, abandoned).await {
+                    let again = load_again(node.clone(), shard.clone(), page.to_vec(), abandoned);
                     tracing::warn!(shard = shard.id, %error, "sagas could not be read; it is tried again");
-                    let soon = clock::now() + LOAD_AGAIN_AFTER;
-                    for (id, _) in page {
-                        shard.forget(*id);
-                        shard.rests(*id, soon);
-                    }
+                    shard.tasks.spawn(again);
                 }
             }
         });
@@ -204,7 +202,7 @@ impl Node {
         self: &Arc<Self>,
         shard: &Arc<Shard>,
         page: &[(SagaId, Arc<Mailbox>)],
-        claimed: bool,
+        abandoned: bool,
     ) -> Result<(), StoreError> {
         let ids: Vec<SagaId> = page.iter().map(|(id, _)| *id).collect();
         let loaded = self.store.load(shard.id, &ids).await?;
@@ -215,17 +213,13 @@ impl Node {
                 // Nothing may be written after what can not be read: it stays open, and overdue.
                 tracing::error!(saga = %saga.id, error, "a journal can not be read");
             } else if let Some(mailbox) = mailboxes.remove(&saga.id) {
-                found.push(Found {
-                    mailbox,
-                    claims: if claimed { saga.claims() } else { 0 },
-                    saga,
-                });
+                found.push(Found { mailbox, claims: saga.claims(), abandoned, saga });
             }
         }
         self.meters.loaded.increment(found.len() as u64);
         let (innocent, suspects): (Vec<_>, Vec<_>) =
             found.into_iter().partition(|found| found.claims == 0);
-        if claimed {
+        if abandoned {
             // Before their code runs: it may be what kills.
             let claims: Vec<_> = innocent.iter().filter_map(Found::claim).collect();
             self.store.claimed(shard.id, shard.fence, &claims).await?;
@@ -279,4 +273,20 @@ impl Node {
             }
         }
     }
+}
+
+/// Reads sagas as often as it takes: nobody else knows that their owner died over them.
+async fn load_again(
+    node: Arc<Node>,
+    shard: Arc<Shard>,
+    page: Vec<(SagaId, Arc<Mailbox>)>,
+    abandoned: bool,
+) {
+    while shard.while_open(tokio::time::sleep(LOAD_AGAIN_AFTER)).await.is_some() {
+        match node.load(&shard, &page, abandoned).await {
+            Ok(()) => return,
+            Err(error) => tracing::debug!(shard = shard.id, %error, "sagas could not be read"),
+        }
+    }
+    page.iter().for_each(|(id, _)| shard.forget(*id));
 }

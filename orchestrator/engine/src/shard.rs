@@ -1,6 +1,7 @@
 //! A shard this node owns: its fence, its sagas in memory, and those that rest in the database.
 
 use std::collections::{BTreeSet, HashMap, HashSet};
+use std::future::Future;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -85,6 +86,19 @@ impl Shard {
     /// Whether new attempts may start on it.
     pub(crate) fn is_open(&self) -> bool {
         !self.draining.load(Ordering::Acquire) && !self.lost.is_cancelled()
+    }
+
+    /// What `work` gives; none: the shard went away before.
+    pub(crate) async fn while_open<T>(&self, work: impl Future<Output = T>) -> Option<T> {
+        let drained = self.drained.notified();
+        if !self.is_open() {
+            return None;
+        }
+        tokio::select! {
+            () = self.lost.cancelled() => None,
+            () = drained => None,
+            done = work => Some(done),
+        }
     }
 
     /// Lets what is under way finish, and starts nothing more.

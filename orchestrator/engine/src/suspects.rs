@@ -38,8 +38,10 @@ const AGAIN_AFTER: time::Duration = time::Duration::seconds(1);
 pub(crate) struct Found {
     pub(crate) mailbox: Arc<Mailbox>,
     pub(crate) saga: Loaded,
-    /// How many owners in a row died over it where it is now.
+    /// How many owners in a row claimed it where it is now.
     pub(crate) claims: i16,
+    /// Whether the last of them died, and did not hand it over.
+    pub(crate) abandoned: bool,
 }
 
 /// The room in which suspects of a node are tried.
@@ -55,15 +57,8 @@ impl Suspects {
 
     /// Waits for room; none: the shard goes away.
     async fn enter(&self, shard: &Shard, alone: bool) -> Option<SemaphorePermit<'_>> {
-        let drained = shard.drained.notified();
-        if !shard.is_open() {
-            return None;
-        }
-        tokio::select! {
-            () = shard.lost.cancelled() => None,
-            () = drained => None,
-            permit = self.room.acquire_many(if alone { GROUP } else { 1 }) => permit.ok(),
-        }
+        let places = self.room.acquire_many(if alone { GROUP } else { 1 });
+        shard.while_open(places).await?.ok()
     }
 }
 
@@ -78,9 +73,12 @@ impl Found {
 }
 
 /// Tries a suspect when its turn comes, or parks it when it has been tried often enough.
-pub(crate) async fn run(node: Arc<Node>, shard: Arc<Shard>, found: Found) {
+pub(crate) async fn run(node: Arc<Node>, shard: Arc<Shard>, mut found: Found) {
+    // Who handed it over did not die of it: it is tried once more.
+    let spared = if found.abandoned { CLAIMS_MAX } else { CLAIMS_MAX - 1 };
+    found.claims = found.claims.min(spared);
     let claims = found.claims;
-    if claims >= CLAIMS_MAX {
+    if claims == CLAIMS_MAX {
         let mut driver = Driver::without_code(node, shard, found.mailbox, &found.saga);
         driver.poison(claims);
         return driver.run().await;
@@ -102,10 +100,11 @@ pub(crate) async fn run(node: Arc<Node>, shard: Arc<Shard>, found: Found) {
     let (moved, moves) = oneshot::channel();
     driver.tells_when_it_moves(moved);
     shard.tasks.spawn(driver.run());
-    // It moved, it is over, or it has been waited for long enough.
+    // It moved or is over, it is handed over, or it has been waited for long enough.
     let trial = tokio::time::timeout(TRIAL_MAX, moves).await;
+    let outlived = !matches!(trial, Ok(Ok(()))) && !shard.lost.is_cancelled();
     // Before anybody else is let in, who may kill the owner.
-    if let (Err(_), Some(before)) = (trial, before)
+    if let Some(before) = before.filter(|_| outlived)
         && let Err(error) = note(&node, &shard, Some(before)).await
     {
         tracing::warn!(saga = %id, %error, "a suspect outlived its trial, and that could not be noted");

@@ -255,3 +255,36 @@ async fn who_outlived_being_alone_is_not_parked_for_who_comes_after() {
     assert!(parked <= 1, "{parked} are parked, and one at most was alone when both owners died");
     last.shutdown().await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_suspect_that_is_handed_over_stays_one() {
+    let url = database().await;
+    let stock = Stock::closed();
+    // Its first owner, and one that claims it among all others.
+    for round in 1..=2_u32 {
+        let engine = engine(&url, registry(&stock)).await;
+        if round == 1 {
+            engine.client().start(start("take-many", &Order::of(1))).await.unwrap();
+        }
+        stock.called(round).await;
+        engine.crash();
+    }
+    let mut database = PgConnection::connect(&url).await.unwrap();
+    let mut claims = async || -> i16 {
+        sqlx::query_scalar("select claims from saga.saga").fetch_one(&mut database).await.unwrap()
+    };
+    assert_eq!(claims().await, 1);
+    // It dies as well, but not before it gave its shards away.
+    for (round, claimed) in [(3_u32, 2), (4, 3)] {
+        let given = "update saga.shard set fence = gen_random_uuid(), node_id = null";
+        let mut connection = PgConnection::connect(&url).await.unwrap();
+        sqlx::query(given).execute(&mut connection).await.unwrap();
+        let engine = engine(&url, registry(&stock)).await;
+        stock.called(round).await;
+        assert_eq!(claims().await, claimed, "in round {round}");
+        engine.crash();
+    }
+    let last = engine(&url, registry(&stock)).await;
+    stock.gate.send_replace(true);
+    last.shutdown().await;
+}
