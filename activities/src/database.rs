@@ -1,21 +1,21 @@
 //! A store's database: its pool, the one way to begin a transaction, and what its errors mean.
 //!
-//! A connection goes back to the pool only after work that ended well. Whatever is cut off in the
-//! middle - a caller that went away, a deadline, a broken network - closes its connection instead:
-//! sqlx 0.9.0 loses acknowledged writes when a future is dropped inside `begin`, and keeps sockets
-//! whose other end is gone.
+//! A connection is used again only after work that ended well. Whatever is cut off in the middle - a
+//! caller that went away, a deadline, a broken network - closes it instead: in a transaction that was left
+//! open, the next one's acknowledged writes would be lost.
+
+mod connections;
 
 use std::future::Future;
-use std::ops::{Deref, DerefMut};
-use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use engine::Trouble;
 use engine::store::PLANNED_BY_KEY;
-use sqlx::pool::PoolConnection;
-use sqlx::postgres::{PgArguments, PgPoolOptions, PgRow};
+use sqlx::postgres::{PgArguments, PgRow};
 use sqlx::query::QueryAs;
-use sqlx::{FromRow, PgConnection, PgPool, Postgres};
+use sqlx::{FromRow, PgConnection, Postgres};
+
+use connections::{Connections, Lease};
 
 use crate::effect::EffectSql;
 
@@ -23,8 +23,6 @@ use crate::effect::EffectSql;
 pub const REFUSED: &str = "database_refused";
 /// How long a statement may run before the server ends it.
 pub const STATEMENT_TIMEOUT: Duration = Duration::from_secs(3);
-/// How long to wait for a connection.
-const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(2);
 /// How long to wait for a server's answer: longer than it lets a statement run, so that this ends only
 /// what has no server any more.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(4);
@@ -39,8 +37,7 @@ const SCAN: &str = "set local statement_timeout = '10min'; \
 /// One store's database. Cheap to clone.
 #[derive(Clone, Debug)]
 pub struct Database {
-    pool: PgPool,
-    broken: Arc<LastBreak>,
+    connections: Connections,
     /// As an operator reads it: "inventory database".
     pub(crate) name: &'static str,
     pub(crate) effects: &'static EffectSql,
@@ -105,55 +102,27 @@ impl Database {
                 ("idle_in_transaction_session_timeout", millis(idle_max)),
             ])
             .options(PLANNED_BY_KEY);
-        let broken = Arc::new(LastBreak::default());
-        let seen = broken.clone();
-        let pool = PgPoolOptions::new()
-            .max_connections(connections_max)
-            .acquire_timeout(ACQUIRE_TIMEOUT)
-            // A round trip each time; what broke is known without it.
-            .test_before_acquire(false)
-            .before_acquire(move |_, about| {
-                let outlived =
-                    seen.outlived_by(about.age) || engine::planted!(KeepTimedOutConnection);
-                Box::pin(async move { Ok(outlived) })
-            })
-            .connect_lazy_with(options);
-        Ok(Self { pool, broken, name, effects })
+        let connections = Connections::new(options, connections_max);
+        Ok(Self { connections, name, effects })
     }
 
     /// Waits until all connections are given back and closes them.
     pub async fn close(&self) {
-        self.pool.close().await;
+        self.connections.close().await;
     }
 
     /// A connection that is closed unless [`Lease::give_back`] says that all went well.
-    pub(crate) async fn lease(&self) -> Result<Lease, DatabaseError> {
-        let connection = self.pool.acquire().await;
-        let connection = connection
-            .map_err(|source| DatabaseError::Unreachable { database: self.name, source })?;
-        Ok(Lease { connection, healthy: false })
+    async fn lease(&self) -> Result<Lease, DatabaseError> {
+        let leased = self.connections.lease().await;
+        leased.map_err(|source| DatabaseError::Unreachable { database: self.name, source })
     }
 
     /// The only way to begin a transaction.
-    ///
-    /// A caller that goes away in the middle leaves the beginning to a task of its own, whose lease
-    /// then closes the connection.
     pub(crate) async fn begin(&self) -> Result<Transaction, DatabaseError> {
-        let database = self.clone();
-        let beginning = tokio::spawn(async move {
-            let mut lease = database.lease().await?;
-            let begun = within(ANSWER_TIMEOUT, sqlx::raw_sql("begin").execute(&mut *lease));
-            database.check(begun.await)?;
-            Ok(Transaction { lease, database })
-        });
-        match beginning.await {
-            Ok(begun) => begun,
-            // Only a panic or the end of the runtime gets here.
-            Err(error) => Err(DatabaseError::Unreachable {
-                database: self.name,
-                source: sqlx::Error::Io(std::io::Error::other(error)),
-            }),
-        }
+        let mut lease = self.lease().await?;
+        let begun = within(ANSWER_TIMEOUT, sqlx::raw_sql("begin").execute(&mut *lease));
+        self.check(begun.await)?;
+        Ok(Transaction { lease, database: self.clone() })
     }
 
     /// All rows of one statement.
@@ -213,62 +182,10 @@ impl Database {
         result.map_err(|source| {
             let error = classify(self.name, source);
             if matches!(error, DatabaseError::Interrupted { .. }) {
-                self.broken.note();
+                self.connections.broke();
             }
             error
         })
-    }
-}
-
-/// When a connection last broke. One rarely breaks alone: those that are older are not used again,
-/// or each of them would cost somebody an attempt.
-#[derive(Debug, Default)]
-struct LastBreak(Mutex<Option<Instant>>);
-
-impl LastBreak {
-    fn note(&self) {
-        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(Instant::now());
-    }
-
-    /// Whether a connection of this age was made since.
-    fn outlived_by(&self, age: Duration) -> bool {
-        let last = *self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        last.is_none_or(|at| age < at.elapsed())
-    }
-}
-
-/// A connection that is closed when it is dropped, unless it was given back.
-pub(crate) struct Lease {
-    connection: PoolConnection<Postgres>,
-    healthy: bool,
-}
-
-impl Lease {
-    /// All answers were read: somebody else may use it.
-    pub(crate) fn give_back(mut self) {
-        self.healthy = true;
-    }
-}
-
-impl Drop for Lease {
-    fn drop(&mut self) {
-        if !self.healthy && !engine::planted!(KeepTimedOutConnection) {
-            self.connection.close_on_drop();
-        }
-    }
-}
-
-impl Deref for Lease {
-    type Target = PgConnection;
-
-    fn deref(&self) -> &PgConnection {
-        &self.connection
-    }
-}
-
-impl DerefMut for Lease {
-    fn deref_mut(&mut self) -> &mut PgConnection {
-        &mut self.connection
     }
 }
 

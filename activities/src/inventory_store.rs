@@ -1,7 +1,8 @@
 //! The stock and what is promised of it: the only SQL on schema `inventory`.
 //!
 //! Stock rows are locked in the order of their sku, reservations in the order of their id and before
-//! the stock, in every verb: two baskets never wait for each other.
+//! the stock, in every verb: two baskets never wait for each other. An update that is joined to sorted
+//! lines takes them one by one as they come, because a store's sessions know no other join.
 
 mod availability;
 mod commit;
@@ -88,11 +89,3 @@ const LOCK_RESERVATIONS: &str = "
     where order_id = any($1)
     order by order_id
     for update";
-
-/// Locks the stock of reservations in the order of the sku.
-const LOCK_STOCK: &str = "
-    select sku
-    from inventory.stock
-    where sku in (select sku from inventory.reservation_line where order_id = any($1))
-    order by sku
-    for update of stock";

@@ -3,12 +3,11 @@
 use std::collections::HashMap;
 
 use engine::{Attempt, Failure, Trouble};
-use sqlx::PgConnection;
 use uuid::Uuid;
 
+use super::Inventory;
 use super::pages::ReservationState;
 use super::release::states;
-use super::{Inventory, LOCK_STOCK};
 use crate::database::DatabaseError;
 use crate::effect::Effects;
 use crate::order::OrderId;
@@ -16,11 +15,12 @@ use crate::order::OrderId;
 pub(super) const STATEMENTS: [&str; 1] = [COMMIT];
 
 const COMMIT: &str = "
-    with line as (
+    with line as materialized (
         select sku, sum(quantity)::bigint as quantity
         from inventory.reservation_line
         where order_id = any($1)
         group by sku
+        order by sku
     ), sold as (
         update inventory.stock
         set on_hand = stock.on_hand - line.quantity,
@@ -73,17 +73,12 @@ impl Inventory {
                 }
             }
             if !pinned.is_empty() {
-                effects.run(async |connection| sell(connection, &pinned).await).await?;
+                let sell = sqlx::query(COMMIT).bind(pinned);
+                effects.run(async |connection| sell.execute(connection).await).await?;
             }
         }
         effects.finish().await
     }
-}
-
-async fn sell(connection: &mut PgConnection, order_ids: &[Uuid]) -> Result<(), sqlx::Error> {
-    sqlx::query(LOCK_STOCK).bind(order_ids).execute(&mut *connection).await?;
-    sqlx::query(COMMIT).bind(order_ids).execute(connection).await?;
-    Ok(())
 }
 
 fn not_pinned(order_id: OrderId, state: Option<ReservationState>) -> Failure {

@@ -6,19 +6,20 @@ use uuid::Uuid;
 
 use super::pages::ReservationState;
 use super::reserve::Reservation;
-use super::{Inventory, LOCK_RESERVATIONS, LOCK_STOCK};
+use super::{Inventory, LOCK_RESERVATIONS};
 use crate::database::{Database, DatabaseError};
 use crate::effect::Undoing;
 use crate::order::OrderId;
 
-pub(super) const STATEMENTS: [&str; 3] = [LOCK_RESERVATIONS, LOCK_STOCK, RELEASE];
+pub(super) const STATEMENTS: [&str; 2] = [LOCK_RESERVATIONS, RELEASE];
 
 const RELEASE: &str = "
-    with line as (
+    with line as materialized (
         select sku, sum(quantity)::bigint as quantity
         from inventory.reservation_line
         where order_id = any($1)
         group by sku
+        order by sku
     ), back as (
         update inventory.stock
         set reserved = stock.reserved - line.quantity, updated_at = now()
@@ -76,7 +77,8 @@ async fn release_all(
             }
         }
         if !open.is_empty() {
-            undoing.run(async |connection| put_back(connection, &open).await).await?;
+            let put_back = sqlx::query(RELEASE).bind(open);
+            undoing.run(async |connection| put_back.execute(connection).await).await?;
         }
     }
     undoing.finish().await
@@ -88,10 +90,4 @@ pub(super) async fn states(
     order_ids: &[Uuid],
 ) -> Result<Vec<(OrderId, ReservationState)>, sqlx::Error> {
     sqlx::query_as(LOCK_RESERVATIONS).bind(order_ids).fetch_all(connection).await
-}
-
-async fn put_back(connection: &mut PgConnection, order_ids: &[Uuid]) -> Result<(), sqlx::Error> {
-    sqlx::query(LOCK_STOCK).bind(order_ids).execute(&mut *connection).await?;
-    sqlx::query(RELEASE).bind(order_ids).execute(connection).await?;
-    Ok(())
 }

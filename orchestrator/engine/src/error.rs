@@ -48,4 +48,14 @@ impl StoreError {
     pub(crate) fn unavailable(error: sqlx::Error) -> Self {
         Self::Unavailable(Arc::new(error))
     }
+
+    /// Whether a row of that key was there already.
+    pub(crate) fn is_duplicate(&self) -> bool {
+        match self {
+            Self::Refused(error) => {
+                error.as_database_error().is_some_and(|error| error.is_unique_violation())
+            }
+            _ => false,
+        }
+    }
 }

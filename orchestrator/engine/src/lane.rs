@@ -114,7 +114,7 @@ impl Writer {
     async fn commit(&mut self, mut batch: Vec<Queued>, mut is_repeat: bool) {
         while !batch.is_empty() {
             let records: Vec<&Record> = batch.iter().map(|queued| &queued.record).collect();
-            let recorded = self.attempt(&records).await;
+            let recorded = self.attempt(&records, is_repeat).await;
             // A server may take connections and no writes: while its disk is full, say.
             let is_down = matches!(recorded, Err(StoreError::Unavailable(_)));
             self.down.store(is_down, Ordering::Relaxed);
@@ -149,6 +149,8 @@ impl Writer {
                     self.reconnect(&error).await;
                     is_repeat = true;
                 }
+                // Nobody else writes these rows: a commit of ours that was given up has come late.
+                Err(error) if error.is_duplicate() && !is_repeat => is_repeat = true,
                 Err(error) => return self.isolate(batch, is_repeat, &error).await,
             }
         }
@@ -171,6 +173,7 @@ impl Writer {
     async fn attempt(
         &mut self,
         records: &[&Record],
+        again: bool,
     ) -> Result<crate::store::record::Recorded, StoreError> {
         let connection = match &mut self.connection {
             Some(connection) => connection,
@@ -183,7 +186,7 @@ impl Writer {
                 self.connection.insert(connection)
             }
         };
-        match tokio::time::timeout(COMMIT_TIMEOUT, record(connection, records)).await {
+        match tokio::time::timeout(COMMIT_TIMEOUT, record(connection, records, again)).await {
             Ok(recorded) => recorded,
             Err(_) => Err(StoreError::unavailable(sqlx::Error::PoolTimedOut)),
         }

@@ -16,6 +16,8 @@ pub(crate) struct PostmasterFile {
     pub(crate) pid: i32,
     /// Absent while the server has not opened its port yet.
     pub(crate) port: Option<u16>,
+    /// The directory of its Unix socket, if it has one.
+    pub(crate) sockets: Option<String>,
     pub(crate) ready: bool,
 }
 
@@ -30,8 +32,10 @@ impl PostmasterFile {
         // A pid of 0 or below would make a signal go to whole groups.
         let pid = lines.next()?.trim().parse().ok().filter(|pid| *pid > 1)?;
         let port = lines.nth(2).and_then(|line| line.trim().parse().ok());
-        let status = lines.nth(3).unwrap_or_default();
-        Some(Self { pid, port, ready: port.is_some() && status.trim() == "ready" })
+        let sockets =
+            lines.next().map(|line| line.trim().to_owned()).filter(|path| !path.is_empty());
+        let status = lines.nth(2).unwrap_or_default();
+        Some(Self { pid, port, sockets, ready: port.is_some() && status.trim() == "ready" })
     }
 
     /// Puts another pid into the file. PostgreSQL takes a file with its parent's pid for stale, and
@@ -115,7 +119,15 @@ mod tests {
     fn a_ready_server_is_told_from_a_starting_one() {
         let ready = "123\n/d/postgres\n1700000000\n15432\n\n127.0.0.1\n   5 6\nready   \n";
         let read = PostmasterFile::parse(ready);
-        assert_eq!(read, Some(PostmasterFile { pid: 123, port: Some(15432), ready: true }));
+        let (port, sockets) = (Some(15432), None);
+        assert_eq!(read, Some(PostmasterFile { pid: 123, port, sockets, ready: true }));
+        let with_socket =
+            PostmasterFile::parse(&ready.replace("15432\n\n", "15432\n/d/postgres\n"));
+        let with_socket = with_socket.unwrap();
+        assert_eq!(
+            (with_socket.sockets.as_deref(), with_socket.ready),
+            (Some("/d/postgres"), true)
+        );
         let starting = PostmasterFile::parse(&ready.replace("ready   ", "starting")).unwrap();
         assert!(!starting.ready);
         let early = PostmasterFile::parse("123\n/d/postgres\n1700000000\n").unwrap();

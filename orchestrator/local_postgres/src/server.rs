@@ -129,9 +129,18 @@ impl LocalPostgres {
         Ok(Some(Self { directory: directory.clone(), port, password, name, owner: None }))
     }
 
-    /// The URL of a database of this server, with the password of its superuser in it. A new
-    /// server has the database `postgres` only.
+    /// The URL of a database of this server, with the password of its superuser in it: over its Unix
+    /// socket if it has one. A new server has the database `postgres` only.
     pub fn url(&self, database: &str) -> String {
+        let url = self.tcp_url(database);
+        match PostmasterFile::read(&self.directory.cluster()).and_then(|file| file.sockets) {
+            Some(sockets) => format!("{url}&host={sockets}"),
+            None => url,
+        }
+    }
+
+    /// [`url`](Self::url), but over TCP: for what stands between, or is on the way.
+    pub fn tcp_url(&self, database: &str) -> String {
         let (password, port) = (&self.password, self.port);
         format!("postgres://{SUPERUSER}:{password}@127.0.0.1:{port}/{database}?sslmode=disable")
     }

@@ -1,7 +1,7 @@
 //! Takes over what a killed owner left behind: adopts its server, or clears the way for a new one.
 
 use std::{
-    thread,
+    fs, thread,
     time::{Duration, Instant},
 };
 
@@ -42,7 +42,19 @@ impl Cluster {
         // server; so does one that hangs, or was spawned a moment before its owner was killed.
         self.end_processes(Signal::SIGQUIT)?;
         self.disown_stale_file()?;
+        self.remove_stale_sockets()?;
         Ok(None)
+    }
+
+    /// A socket's lock file names a pid too. It guards nothing else, so it can go.
+    fn remove_stale_sockets(&self) -> Result<(), Error> {
+        let cluster = self.directory.cluster();
+        for entry in fs::read_dir(&cluster).map_err(Error::io("list", &cluster))?.flatten() {
+            if entry.file_name().to_string_lossy().starts_with(".s.PGSQL.") {
+                fs::remove_file(entry.path()).map_err(Error::io("remove", entry.path()))?;
+            }
+        }
+        Ok(())
     }
 
     /// PostgreSQL refuses to start while the pid in an old `postmaster.pid` exists, though it may

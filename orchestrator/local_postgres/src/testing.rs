@@ -73,7 +73,7 @@ impl TestServer {
     pub fn url(&self, database: &str) -> String {
         match &self.0 {
             Server::External { url } => with_database(url, database),
-            Server::Private { postgres, .. } => postgres.url(database),
+            Server::Private { postgres, .. } => postgres.tcp_url(database),
         }
     }
 

@@ -1,6 +1,7 @@
 //! Writes what many sagas have to write, in one statement and one commit, under the fence.
 
 use std::borrow::Cow;
+use std::sync::LazyLock;
 
 use sqlx::postgres::PgConnection;
 use sqlx::{AssertSqlSafe, Row};
@@ -14,7 +15,12 @@ use crate::store::text::storable;
 use crate::summary::Standing;
 use crate::view::Phase;
 
-pub(crate) const RECORD: &str = include_str!("record.sql");
+/// For records that may be there already.
+pub(crate) const RECORD_AGAIN: &str = include_str!("record.sql");
+
+/// For records that are new: a row that is there already is an error.
+pub(crate) static RECORD: LazyLock<String> =
+    LazyLock::new(|| RECORD_AGAIN.replace("on conflict do nothing -- again\n", "\n"));
 
 /// What one saga has to write in one commit.
 #[derive(Debug)]
@@ -127,10 +133,11 @@ pub(crate) async fn own_keys(
     query.fetch_all(connection).await
 }
 
-/// Writes `records`: all of them, or none if a fence is lost.
+/// Writes `records`: all of them, or none if a fence is lost. `again`: they may be there already.
 pub(crate) async fn record(
     connection: &mut PgConnection,
     records: &[&Record],
+    again: bool,
 ) -> Result<Recorded, StoreError> {
     let mut fences: Vec<(ShardId, Uuid)> =
         records.iter().map(|record| (record.saga_id.shard(), record.fence)).collect();
@@ -160,9 +167,10 @@ pub(crate) async fn record(
             return Ok(Recorded { held, keyed: Vec::new() });
         }
     }
+    let sql = if again { RECORD_AGAIN } else { &RECORD };
     let query = match crate::planted!(NoFence) || crate::planted!(FenceOnlyRead) {
-        true => sqlx::query(AssertSqlSafe(unfenced())),
-        false => sqlx::query(AssertSqlSafe(RECORD)),
+        true => sqlx::query(AssertSqlSafe(unfenced(sql))),
+        false => sqlx::query(AssertSqlSafe(sql)),
     };
     let query = query.bind(shards).bind(fences);
     let query = rows.bind(entries.bind(starts.bind(query))).bind(taken.0).bind(taken.1);
@@ -177,14 +185,14 @@ pub(crate) async fn record(
 
 /// [`RECORD`] as the planted bugs have it: whatever the fence is, it holds; and an older row replaces
 /// a newer one.
-fn unfenced() -> String {
+fn unfenced(sql: &str) -> String {
     let wrong = [
         ("select s.fence\n", "select f.fence\n"),
         ("and s.fence = f.fence", ""),
         ("for share of s", ""),
         ("and s.rev <= c.rev", ""),
     ];
-    wrong.iter().fold(RECORD.to_owned(), |sql, (right, wrong)| sql.replace(right, wrong))
+    wrong.iter().fold(sql.to_owned(), |sql, (right, wrong)| sql.replace(right, wrong))
 }
 
 /// The fences that hold at this moment, as the planted bug `fence_only_read` asks for them.

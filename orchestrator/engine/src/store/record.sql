@@ -1,4 +1,6 @@
 -- One commit of a lane: what many sagas of many shards have to write, whole or not at all.
+-- `again`: when it is written once more, after a commit whose answer was lost. A row that is there already
+-- is our own then, nobody else can write it. Only then: to look first costs as much as to write.
 with fence as materialized (
     -- Locked `for share`: a takeover updates these rows, so it waits for this commit, and a commit
     -- after it finds another fence. (`for key share`, or only reading, lets a zombie's row land.)
@@ -32,10 +34,8 @@ with fence as materialized (
              phase, ending, step, activity, next_at, rev)
      where (select open from gate)
        and (n.key_hash is null or n.saga_id in (select saga_id from keyed))
-        on conflict do nothing
+        on conflict do nothing -- again
 ), written as (
-    -- A row that is there already is our own, written by a commit whose answer was lost: nobody
-    -- else can write it.
     insert into saga.entry (shard_id, saga_id, seq, at, codec, fingerprint, body)
     select e.shard_id, e.saga_id, e.seq, e.at, 0, e.fingerprint, e.body
       from unnest($19::smallint[], $20::uuid[], $21::integer[], $22::timestamptz[], $23::text[],
@@ -43,7 +43,7 @@ with fence as materialized (
            e(shard_id, saga_id, seq, at, fingerprint, body, with_key)
      where (select open from gate)
        and (not e.with_key or e.saga_id in (select saga_id from keyed))
-        on conflict do nothing
+        on conflict do nothing -- again
 ), changed as (
     update saga.saga s
        set direction = c.direction, phase = c.phase, ending = c.ending, step = c.step,

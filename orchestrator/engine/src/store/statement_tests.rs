@@ -21,7 +21,7 @@ const STATEMENTS: [(&str, &str); 39] = [
     ("keys without saga", verify::KEYS_WITHOUT_SAGA),
     ("open count", verify::OPEN_COUNT),
     ("audit chain", verify::AUDIT_CHAIN),
-    ("record", record::RECORD),
+    ("record again", record::RECORD_AGAIN),
     ("own keys", record::OWN_KEYS),
     ("start", start::START),
     ("find key", start::FIND_KEY),
@@ -51,7 +51,9 @@ const STATEMENTS: [(&str, &str); 39] = [
 async fn every_statement_fits_the_schema() {
     let Database { store } = Database::new().await;
     let mut connection = store.connection().await.unwrap();
-    for (name, statement) in STATEMENTS {
+    let (name, first) = ("record", record::RECORD.as_str());
+    assert_eq!(first.matches("on conflict").count(), 1, "a start key is taken once: {first}");
+    for (name, statement) in STATEMENTS.into_iter().chain([(name, first)]) {
         let prepared = (&mut connection).prepare(SqlStr::from_static(statement)).await;
         assert!(prepared.is_ok(), "{name}: {:?}", prepared.err());
     }

@@ -1,0 +1,200 @@
+//! The connections to one database: a few, kept open, each lent to one caller at a time.
+//!
+//! Not sqlx's pool, because that asks the server for a sign of life whenever a connection comes back: a
+//! round trip more for each transaction, of a quarter of all. Here a connection comes back only after work
+//! that ended well, and is asked for a sign of life only after a pause.
+
+use std::ops::{Deref, DerefMut};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use sqlx::postgres::PgConnectOptions;
+use sqlx::{Connection, PgConnection};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::time::{Instant, sleep_until, timeout, timeout_at};
+
+/// How long to wait for a connection, one that is free or a new one.
+const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(2);
+/// How soon a server that takes no connection is asked again.
+const CONNECT_AGAIN_AFTER: Duration = Duration::from_millis(50);
+/// One that was not used for so long is asked for a sign of life first: its server may be gone.
+const UNUSED_MAX: Duration = Duration::from_secs(5);
+/// How long to wait for the sign of life.
+const PING_TIMEOUT: Duration = Duration::from_millis(500);
+/// One that is older is replaced: what a session keeps in the server's memory only grows.
+const AGE_MAX: Duration = Duration::from_secs(30 * 60);
+
+/// Cheap to clone.
+#[derive(Clone, Debug)]
+pub(super) struct Connections(Arc<Shared>);
+
+#[derive(Debug)]
+struct Shared {
+    options: PgConnectOptions,
+    connections_max: u32,
+    /// One place for each connection that may be in use.
+    places: Arc<Semaphore>,
+    state: Mutex<State>,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    /// The one that was used last comes last.
+    idle: Vec<Idle>,
+    /// When one broke. They rarely break alone: those that are older are not used again, or each of them
+    /// would cost somebody an attempt.
+    broke_at: Option<Instant>,
+}
+
+#[derive(Debug)]
+struct Idle {
+    connection: PgConnection,
+    made_at: Instant,
+    used_at: Instant,
+}
+
+/// A connection that is closed when it is dropped, unless it was given back.
+#[derive(Debug)]
+pub(super) struct Lease {
+    /// None: given back.
+    connection: Option<PgConnection>,
+    made_at: Instant,
+    home: Arc<Shared>,
+    _place: OwnedSemaphorePermit,
+}
+
+impl Connections {
+    /// At most so many. They are made when they are needed.
+    pub(super) fn new(options: PgConnectOptions, connections_max: u32) -> Self {
+        let places = Arc::new(Semaphore::new(connections_max as usize));
+        Self(Arc::new(Shared { options, connections_max, places, state: Mutex::default() }))
+    }
+
+    /// A connection, within [`ACQUIRE_TIMEOUT`], or why there is none.
+    pub(super) async fn lease(&self) -> Result<Lease, sqlx::Error> {
+        let deadline = Instant::now() + ACQUIRE_TIMEOUT;
+        let place = timeout_at(deadline, self.0.places.clone().acquire_owned()).await;
+        let place = place.map_err(|_| sqlx::Error::PoolTimedOut)?;
+        let place = place.map_err(|_| sqlx::Error::PoolClosed)?;
+        while let Some(idle) = self.0.take() {
+            if let Some((connection, made_at)) = alive(idle).await {
+                return Ok(self.lent(connection, made_at, place));
+            }
+        }
+        let made_at = Instant::now();
+        Ok(self.lent(connect(&self.0.options, deadline).await?, made_at, place))
+    }
+
+    /// Notes that a connection broke.
+    pub(super) fn broke(&self) {
+        self.0.state().broke_at = Some(Instant::now());
+    }
+
+    /// Waits until all are given back and closes them. Nobody gets one any more.
+    pub(super) async fn close(&self) {
+        // An error: they are closed already.
+        let all = self.0.places.acquire_many(self.0.connections_max).await;
+        self.0.places.close();
+        drop(all);
+        let idle = std::mem::take(&mut self.0.state().idle);
+        for Idle { connection, .. } in idle {
+            if let Err(error) = connection.close().await {
+                tracing::debug!(%error, "a connection was not closed");
+            }
+        }
+    }
+
+    fn lent(
+        &self,
+        connection: PgConnection,
+        made_at: Instant,
+        place: OwnedSemaphorePermit,
+    ) -> Lease {
+        Lease { connection: Some(connection), made_at, home: self.0.clone(), _place: place }
+    }
+}
+
+impl Shared {
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The one that was used last, if it may be used again; those that may not are closed.
+    fn take(&self) -> Option<Idle> {
+        let mut state = self.state();
+        let broke_at = state.broke_at;
+        while let Some(idle) = state.idle.pop() {
+            let outlived = broke_at.is_none_or(|at| idle.made_at > at);
+            if outlived && idle.made_at.elapsed() < AGE_MAX
+                || engine::planted!(KeepTimedOutConnection)
+            {
+                return Some(idle);
+            }
+        }
+        None
+    }
+}
+
+/// A connection whose server answers.
+async fn alive(idle: Idle) -> Option<(PgConnection, Instant)> {
+    let Idle { mut connection, made_at, used_at } = idle;
+    if used_at.elapsed() > UNUSED_MAX && !engine::planted!(KeepTimedOutConnection) {
+        timeout(PING_TIMEOUT, connection.ping()).await.ok()?.ok()?;
+    }
+    Some((connection, made_at))
+}
+
+/// A new connection. A server that takes none for now is asked again until the deadline.
+async fn connect(
+    options: &PgConnectOptions,
+    deadline: Instant,
+) -> Result<PgConnection, sqlx::Error> {
+    loop {
+        let connecting = timeout_at(deadline, PgConnection::connect_with(options));
+        let error = match connecting.await.unwrap_or(Err(sqlx::Error::PoolTimedOut)) {
+            Ok(connection) => return Ok(connection),
+            Err(error) => error,
+        };
+        let again_at = Instant::now() + CONNECT_AGAIN_AFTER;
+        if again_at > deadline || !engine::error::is_passing(&error) {
+            return Err(error);
+        }
+        sleep_until(again_at).await;
+    }
+}
+
+impl Lease {
+    /// All answers were read: somebody else may use it.
+    pub(super) fn give_back(mut self) {
+        self.put_back();
+    }
+
+    fn put_back(&mut self) {
+        if let Some(connection) = self.connection.take() {
+            let idle = Idle { connection, made_at: self.made_at, used_at: Instant::now() };
+            self.home.state().idle.push(idle);
+        }
+    }
+}
+
+impl Drop for Lease {
+    fn drop(&mut self) {
+        if engine::planted!(KeepTimedOutConnection) {
+            self.put_back();
+        }
+    }
+}
+
+impl Deref for Lease {
+    type Target = PgConnection;
+
+    fn deref(&self) -> &PgConnection {
+        self.connection.as_ref().expect("it is given back once, by value")
+    }
+}
+
+impl DerefMut for Lease {
+    fn deref_mut(&mut self) -> &mut PgConnection {
+        self.connection.as_mut().expect("it is given back once, by value")
+    }
+}
