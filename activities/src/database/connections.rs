@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use sqlx::postgres::PgConnectOptions;
 use sqlx::{Connection, PgConnection};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
 use tokio::time::{Instant, sleep_until, timeout, timeout_at};
 
 /// How long to wait for a connection, one that is free or a new one.
@@ -81,8 +81,28 @@ impl Connections {
                 return Ok(self.lent(connection, made_at, place));
             }
         }
-        let made_at = Instant::now();
-        Ok(self.lent(connect(&self.0.options, deadline).await?, made_at, place))
+        self.make(place, deadline).await
+    }
+
+    /// A new connection. Made by a task of its own: when its caller goes away meanwhile, somebody else
+    /// has it sooner.
+    async fn make(
+        &self,
+        place: OwnedSemaphorePermit,
+        deadline: Instant,
+    ) -> Result<Lease, sqlx::Error> {
+        let (answer, made) = oneshot::channel();
+        let connections = self.clone();
+        tokio::spawn(async move {
+            let made_at = Instant::now();
+            let connected = connect(&connections.0.options, deadline).await;
+            let made = connected.map(|connection| connections.lent(connection, made_at, place));
+            if let Err(Ok(lease)) = answer.send(made) {
+                lease.give_back();
+            }
+        });
+        // An error: the runtime ends.
+        made.await.unwrap_or(Err(sqlx::Error::WorkerCrashed))
     }
 
     /// Notes that a connection broke.
