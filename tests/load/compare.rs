@@ -6,8 +6,8 @@ use std::process::{Command, Stdio};
 use anyhow::{Context, ensure};
 use serde::Serialize;
 
+use crate::arguments::{Arguments, Workload};
 use crate::meter::Usage;
-use crate::{Arguments, Workload};
 
 /// How many times as fast the first one is.
 #[derive(Debug, Serialize)]
@@ -76,19 +76,8 @@ impl Ratio {
 }
 
 fn run(workload: Workload, arguments: &Arguments) -> anyhow::Result<Usage> {
-    let load = &arguments.load;
     let mut command = Command::new(std::env::current_exe()?);
-    command.args([&workload.name(), "--output", "json"]);
-    let mut option = |name: &str, value: String| {
-        command.args([name.to_owned(), value]);
-    };
-    option("--in-flight", load.in_flight.to_string());
-    option("--seconds", load.seconds.to_string());
-    option("--warm-up", load.warm_up.to_string());
-    option("--lanes", load.lanes.to_string());
-    if let Some(rate) = load.rate {
-        option("--rate", rate.to_string());
-    }
+    command.args([&workload.name(), "--output", "json"]).args(arguments.load.to_words());
     let done =
         command.stderr(Stdio::inherit()).output().context("can not run this program again")?;
     ensure!(done.status.success(), "{} failed: {}", workload.name(), done.status);

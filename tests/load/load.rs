@@ -13,7 +13,7 @@ use tokio::task::JoinSet;
 use crate::meter::{Meter, Sources, Usage};
 
 /// Nothing takes longer: ten minutes.
-const MICROS_MAX: u64 = 600_000_000;
+pub(crate) const MICROS_MAX: u64 = 600_000_000;
 
 /// What a client does again and again.
 pub(crate) trait Job: Send + Sync + 'static {

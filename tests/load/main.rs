@@ -5,27 +5,35 @@
 //! first one is.
 #![allow(clippy::unwrap_used, reason = "a benchmark that can not go on fails")]
 
+mod arguments;
 mod compare;
+mod console;
 mod floor;
 #[allow(unused_imports, reason = "of what the fault suite uses, only the gateway's process")]
 #[path = "../chaos/harness.rs"]
 mod harness;
+mod history;
 mod load;
 mod meter;
+mod nodes;
 mod noop;
 mod place_order;
 mod plain;
 mod shop;
+mod takeover;
+mod waiting;
 
 use std::sync::Arc;
-use std::time::Duration;
 
-use clap::{Args, Parser, ValueEnum};
-use engine::{Engine, Registry, Settings};
+use clap::Parser;
+use engine::Registry;
 use local_postgres::LocalPostgres;
+use metrics_exporter_prometheus::PrometheusBuilder;
 
-use load::{Load, drive};
+use arguments::{Arguments, LoadArguments, Output, Workload};
+use load::drive;
 use meter::{Sources, Usage};
+use nodes::{Nodes, SHARDS};
 use place_order::Checkouts;
 use plain::Plain;
 use shop::Shop;
@@ -33,87 +41,6 @@ use shop::Shop;
 /// As in the program.
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
-
-/// What to run.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-enum Workload {
-    /// A saga of three steps that do nothing: what the engine itself costs
-    Noop,
-    /// The same records, written by hand in batches: what PostgreSQL itself costs
-    Floor,
-    /// Real carts become orders: three databases, the payment gateway over HTTP
-    PlaceOrder,
-    /// The same, and one customer of ten is declined: everything before the charge is undone
-    Declines,
-    /// The same calls as of `place-order` made by a plain program, one transaction a call, nothing durable around them
-    Plain,
-    /// The two workloads that follow, by turns
-    Compare,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-enum Output {
-    Table,
-    Json,
-}
-
-#[derive(Debug, Parser)]
-#[command(name = "load", about = "Measures how many sagas a second end, and what one costs")]
-struct Arguments {
-    /// One of them, or `compare` and two
-    #[arg(required = true, num_args = 1..=3)]
-    what: Vec<Workload>,
-    #[command(flatten)]
-    load: LoadArguments,
-    /// For `compare`: how often each of the two runs
-    #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..=100))]
-    rounds: u32,
-    /// For `compare`: fail if the middle of the ratios is less
-    #[arg(long)]
-    at_least: Option<f64>,
-    #[arg(short, long, value_enum, default_value = "table")]
-    output: Output,
-    /// What `cargo bench` adds
-    #[arg(long, hide = true)]
-    bench: bool,
-}
-
-#[derive(Clone, Copy, Debug, Args)]
-struct LoadArguments {
-    /// How many sagas are under way at once
-    #[arg(long, default_value_t = 1024, value_parser = clap::value_parser!(u32).range(1..=100_000))]
-    in_flight: u32,
-    /// Start so many a second, instead of one whenever one ended
-    #[arg(long, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
-    rate: Option<u32>,
-    /// How long to measure
-    #[arg(long, default_value_t = 10, value_parser = clap::value_parser!(u64).range(1..=3_600))]
-    seconds: u64,
-    /// How long to run before measuring
-    #[arg(long, default_value_t = 2, value_parser = clap::value_parser!(u64).range(0..=600))]
-    warm_up: u64,
-    /// How many connections commit
-    #[arg(long, default_value_t = 2, value_parser = clap::value_parser!(u8).range(1..=64))]
-    lanes: u8,
-}
-
-impl Workload {
-    fn name(self) -> String {
-        let value = self.to_possible_value();
-        value.map(|value| value.get_name().to_owned()).unwrap_or_default()
-    }
-}
-
-impl LoadArguments {
-    fn load(&self) -> Load {
-        Load {
-            in_flight: self.in_flight,
-            rate: self.rate,
-            warm_up: Duration::from_secs(self.warm_up),
-            measured: Duration::from_secs(self.seconds),
-        }
-    }
-}
 
 fn main() -> anyhow::Result<()> {
     let arguments = Arguments::parse();
@@ -142,44 +69,58 @@ fn main() -> anyhow::Result<()> {
 fn measure(workload: Workload, arguments: &LoadArguments) -> anyhow::Result<Usage> {
     // For the gateway's client. Another provider would do as well.
     let _ = rustls::crypto::ring::default_provider().install_default();
+    let recorder = PrometheusBuilder::new().install_recorder()?;
     let directory = tempfile::tempdir()?;
     let server = LocalPostgres::start(&local_postgres::Options::new(directory.path()))?;
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     let usage = runtime.block_on(async {
         meter::create_database(&server.url("postgres"), "amends").await?;
         let url = server.url("amends");
-        let sources = Sources { url: &url, postmaster: server.pid() };
+        let sources = Sources { url: &url, postmaster: server.pid(), recorder: &recorder };
+        let shop =
+            async |one_in| Shop::open(&server, directory.path(), one_in, arguments.seed).await;
         match workload {
-            Workload::Noop => noop(arguments, sources).await,
+            Workload::Noop => noop(arguments, sources, false).await,
             Workload::Floor => floor(arguments, sources).await,
             Workload::PlaceOrder => {
-                let shop = Shop::open(&server, directory.path(), None).await?;
-                place_order(arguments, sources, shop, &["completed"]).await
+                place_order(arguments, sources, shop(None).await?, &["completed"]).await
             }
             Workload::Declines => {
-                let shop = Shop::open(&server, directory.path(), Some(10)).await?;
+                let shop = shop(Some(10)).await?;
                 place_order(arguments, sources, shop, &["completed", "undone"]).await
             }
             Workload::Plain => {
-                let shop = Shop::open(&server, directory.path(), None).await?;
-                drive(Plain::open(shop).await?, arguments.load(), sources).await
+                drive(Plain::open(shop(None).await?).await?, arguments.load(), sources).await
             }
+            Workload::History | Workload::Console => {
+                engine::migrate(&url, SHARDS).await?;
+                history::write(&url, arguments.ended).await?;
+                noop(arguments, sources, workload == Workload::Console).await
+            }
+            Workload::Waiting => waiting::run(arguments, sources).await,
+            Workload::Takeover => takeover::run(arguments, sources).await,
             Workload::Compare => anyhow::bail!("`compare` is not a workload"),
         }
     });
     drop(runtime);
     server.stop()?;
-    Ok(usage?.of(&workload.name(), arguments.in_flight, 1))
+    Ok(usage?.of(&workload.name(), arguments.in_flight, arguments.nodes))
 }
 
-async fn noop(arguments: &LoadArguments, sources: Sources<'_>) -> anyhow::Result<Usage> {
-    engine::migrate(sources.url, 32).await?;
-    let mut settings = Settings::new(sources.url);
-    settings.lanes = arguments.lanes.into();
-    let registry = Registry::new().workflow::<noop::Noop>(&Arc::new(noop::Nothing));
-    let engine = Engine::start(settings, registry).await?;
-    let usage = drive(noop::Sagas(engine.client()), arguments.load(), sources).await;
-    engine.shutdown().await;
+async fn noop(
+    arguments: &LoadArguments,
+    sources: Sources<'_>,
+    with_console: bool,
+) -> anyhow::Result<Usage> {
+    let registry = || Registry::new().workflow::<noop::Noop>(&Arc::new(noop::Nothing));
+    let nodes = Nodes::start(sources.url, arguments, || Ok(registry())).await?;
+    let console = with_console.then(|| console::open(nodes.operator()));
+    let usage = drive(noop::Sagas(nodes.clients()), arguments.load(), sources).await;
+    if let Some(console) = console {
+        anyhow::ensure!(!console.is_finished(), "the console broke: {:?}", console.await);
+        console.abort();
+    }
+    nodes.shutdown().await;
     usage
 }
 
@@ -196,10 +137,10 @@ async fn place_order(
     shop: Shop,
     endings: &[&str],
 ) -> anyhow::Result<Usage> {
-    let engine = place_order::node(sources.url, arguments.lanes, &shop).await?;
-    let checkouts = Checkouts { client: engine.client(), shop };
+    let nodes = Nodes::start(sources.url, arguments, || place_order::registry(&shop)).await?;
+    let checkouts = Checkouts { clients: nodes.clients(), shop };
     let usage = drive(checkouts, arguments.load(), sources).await;
-    engine.shutdown().await;
+    nodes.shutdown().await;
     place_order::check(sources.url, endings).await?;
     usage
 }

@@ -1,18 +1,21 @@
-//! What a run cost: throughput, latencies, commits, WAL and CPU.
+//! What a run cost: throughput, latencies, commits, WAL, CPU and memory.
 
 use std::time::Instant;
 
 use hdrhistogram::Histogram;
+use metrics_exporter_prometheus::PrometheusHandle;
 use serde::{Deserialize, Serialize};
 use sqlx::{AssertSqlSafe, Connection, Executor, PgConnection};
 
 /// Where the counters are.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy)]
 pub(crate) struct Sources<'a> {
     /// A database of the server.
     pub(crate) url: &'a str,
     /// The server's first process, whose children do the work.
     pub(crate) postmaster: Option<u32>,
+    /// What the engine counts.
+    pub(crate) recorder: &'a PrometheusHandle,
 }
 
 /// The counters at the beginning of a measurement.
@@ -22,8 +25,25 @@ pub(crate) struct Meter<'a> {
     began: Instant,
     commits: i64,
     wal: i64,
-    engine_ticks: u64,
-    postgres_ticks: u64,
+    ticks: Ticks,
+    batches: Batches,
+}
+
+/// CPU time so far, in [`TICK_US`].
+#[derive(Clone, Copy, Debug)]
+struct Ticks {
+    /// Of this process.
+    engine: u64,
+    postgres: u64,
+    /// Of the processes that this one started, but for PostgreSQL: the payment gateway's.
+    gateway: u64,
+}
+
+/// What the lanes wrote so far.
+#[derive(Clone, Copy, Debug, Default)]
+struct Batches {
+    sagas: f64,
+    commits: f64,
 }
 
 /// What was measured.
@@ -41,10 +61,16 @@ pub(crate) struct Usage {
     pub(crate) max_ms: f64,
     pub(crate) commits_per_saga: f64,
     pub(crate) wal_bytes_per_saga: f64,
-    /// CPU of this process: engine and client together.
+    /// How many sagas a lane wrote in one commit, in the mean; none: nothing has lanes here.
+    pub(crate) batch_sagas: Option<f64>,
+    /// CPU of this process: the engine, and the clients, who only start sagas and wait for their end.
     pub(crate) engine_cpu_us: f64,
     pub(crate) postgres_cpu_us: f64,
+    /// CPU of the payment gateway's simulator.
+    pub(crate) gateway_cpu_us: f64,
     pub(crate) rss_mb: f64,
+    /// What a waiting saga takes in memory; none: none waits.
+    pub(crate) memory_bytes_per_saga: Option<f64>,
 }
 
 const COUNTERS: &str = "select (select sum(xact_commit)::bigint from pg_stat_database), \
@@ -54,23 +80,22 @@ impl<'a> Meter<'a> {
     pub(crate) async fn start(sources: Sources<'a>) -> anyhow::Result<Self> {
         let mut connection = PgConnection::connect(sources.url).await?;
         let (commits, wal) = sqlx::query_as(COUNTERS).fetch_one(&mut connection).await?;
-        let engine_ticks = ticks_of("self");
-        let postgres_ticks = ticks_of_children(sources.postmaster);
-        let began = Instant::now();
-        Ok(Self { connection, sources, began, commits, wal, engine_ticks, postgres_ticks })
+        let (ticks, batches) = (Ticks::now(sources.postmaster), Batches::now(sources.recorder));
+        Ok(Self { connection, sources, began: Instant::now(), commits, wal, ticks, batches })
     }
 
     /// What it cost since then, for as many sagas as there are `latencies`, in microseconds.
     pub(crate) async fn stop(mut self, latencies: &Histogram<u64>) -> anyhow::Result<Usage> {
         let seconds = self.began.elapsed().as_secs_f64();
         let sagas = latencies.len();
-        let engine = ticks_of("self") - self.engine_ticks;
-        let postgres = ticks_of_children(self.sources.postmaster);
-        let postgres = postgres.saturating_sub(self.postgres_ticks);
+        let (now, before) = (Ticks::now(self.sources.postmaster), self.ticks);
+        let batches = Batches::now(self.sources.recorder);
+        let lane_commits = batches.commits - self.batches.commits;
         // Sessions that are busy say once a second what they did, at the beginning as at the end.
         let (commits, wal): (i64, i64) =
             sqlx::query_as(COUNTERS).fetch_one(&mut self.connection).await?;
         let each = |amount: f64| amount / sagas.max(1) as f64;
+        let cpu = |now: u64, before: u64| each(now.saturating_sub(before) as f64 * TICK_US);
         let quantile = |q| latencies.value_at_quantile(q) as f64 / 1_000.0;
         Ok(Usage {
             seconds,
@@ -82,9 +107,12 @@ impl<'a> Meter<'a> {
             max_ms: latencies.max() as f64 / 1_000.0,
             commits_per_saga: each((commits - self.commits) as f64),
             wal_bytes_per_saga: each((wal - self.wal) as f64),
-            engine_cpu_us: each(engine as f64 * TICK_US),
-            postgres_cpu_us: each(postgres as f64 * TICK_US),
-            rss_mb: rss_mb(),
+            batch_sagas: (lane_commits > 0.0)
+                .then(|| (batches.sagas - self.batches.sagas) / lane_commits),
+            engine_cpu_us: cpu(now.engine, before.engine),
+            postgres_cpu_us: cpu(now.postgres, before.postgres),
+            gateway_cpu_us: cpu(now.gateway, before.gateway),
+            rss_mb: rss_bytes() as f64 / 1_048_576.0,
             ..Usage::default()
         })
     }
@@ -109,15 +137,48 @@ impl Usage {
             ms(self.p99_ms),
             ms(self.max_ms),
         ]);
-        format!(
+        let mut text = format!(
             "{table}\na saga: {:.3} commits, {:.0} bytes of WAL, {:.0} us engine and client, {:.0} us \
-             PostgreSQL; {:.0} MB resident",
+             PostgreSQL, {:.0} us payment gateway; {:.0} MB resident",
             self.commits_per_saga,
             self.wal_bytes_per_saga,
             self.engine_cpu_us,
             self.postgres_cpu_us,
+            self.gateway_cpu_us,
             self.rss_mb
-        )
+        );
+        if let Some(batch) = self.batch_sagas {
+            text += &format!("; {batch:.1} sagas in a lane's commit");
+        }
+        if let Some(memory) = self.memory_bytes_per_saga {
+            text += &format!("; {memory:.0} bytes of memory for one that waits");
+        }
+        text
+    }
+}
+
+impl Ticks {
+    fn now(postmaster: Option<u32>) -> Self {
+        let postmaster = postmaster.unwrap_or_default();
+        Self {
+            engine: ticks_of("self"),
+            postgres: ticks_of_children(postmaster, None),
+            gateway: ticks_of_children(std::process::id(), Some(postmaster)),
+        }
+    }
+}
+
+impl Batches {
+    fn now(recorder: &PrometheusHandle) -> Self {
+        let text = recorder.render();
+        let value = |name: &str| {
+            let line = text.lines().find_map(|line| line.strip_prefix(name));
+            line.and_then(|value| value.trim().parse().ok()).unwrap_or(0.0)
+        };
+        Self {
+            sagas: value("amends_lane_batch_sagas_sum"),
+            commits: value("amends_lane_batch_sagas_count"),
+        }
     }
 }
 
@@ -132,22 +193,23 @@ fn ticks_of(process: &str) -> u64 {
     field(11) + field(12)
 }
 
-fn ticks_of_children(parent: Option<u32>) -> u64 {
-    let Some(parent) = parent.map(|pid| pid.to_string()) else { return 0 };
+/// Of the living children of `parent`, but for one.
+fn ticks_of_children(parent: u32, but: Option<u32>) -> u64 {
+    let (parent, but) = (parent.to_string(), but.map(|pid| pid.to_string()));
     let processes = std::fs::read_dir("/proc").into_iter().flatten().flatten();
     let children = processes.filter_map(|entry| {
         let pid = entry.file_name().into_string().ok()?;
         let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
         let ppid = stat.rsplit(')').next()?.split_whitespace().nth(1)?.to_owned();
-        (ppid == parent).then(|| ticks_of(&pid))
+        (ppid == parent && Some(&pid) != but.as_ref()).then(|| ticks_of(&pid))
     });
     children.sum()
 }
 
-fn rss_mb() -> f64 {
+pub(crate) fn rss_bytes() -> u64 {
     let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
     let line = status.lines().find(|line| line.starts_with("VmRSS")).unwrap_or_default();
-    line.split_whitespace().nth(1).and_then(|kb| kb.parse::<f64>().ok()).unwrap_or(0.0) / 1_024.0
+    line.split_whitespace().nth(1).and_then(|kb| kb.parse::<u64>().ok()).unwrap_or(0) * 1_024
 }
 
 pub(crate) async fn create_database(admin: &str, name: &str) -> anyhow::Result<()> {

@@ -2,14 +2,16 @@
 
 use std::time::Duration;
 
+use anyhow::ensure;
 use engine::client::Start;
 use engine::{
-    Abort, Activity, Attempt, Client, Failure, Outcome, Payload, Saga, Undo, UndoFailure, Undoable,
+    Abort, Activity, Attempt, Failure, Outcome, Payload, Saga, Undo, UndoFailure, Undoable,
     Workflow,
 };
 use serde::{Deserialize, Serialize};
 
 use crate::load::Job;
+use crate::nodes::Clients;
 
 /// How long one may take.
 const ENDS_WITHIN: Duration = Duration::from_secs(60);
@@ -60,6 +62,12 @@ pub(crate) struct Step {
     number: u32,
 }
 
+impl Step {
+    pub(crate) fn first(order: &Order) -> Self {
+        Self { order: order.order.clone(), number: 1 }
+    }
+}
+
 impl Activity for Step {
     const NAME: &'static str = "step";
     const DEPENDENCY: &'static str = "nothing";
@@ -102,7 +110,7 @@ impl Workflow for Noop {
 }
 
 /// Starts them, and waits for their end.
-pub(crate) struct Sagas(pub(crate) Client);
+pub(crate) struct Sagas(pub(crate) Clients);
 
 impl Job for Sagas {
     async fn run(&self) -> anyhow::Result<()> {
@@ -114,8 +122,9 @@ impl Job for Sagas {
             business_key: None,
             subject: None,
         };
-        let id = self.0.start(start).await?.id;
-        self.0.ended(id, ENDS_WITHIN).await?;
+        let client = self.0.next();
+        let id = client.start(start).await?.id;
+        ensure!(client.ended(id, ENDS_WITHIN).await?, "{id} does not end");
         Ok(())
     }
 }

@@ -7,11 +7,12 @@ use activities::payment_store::PaymentStore;
 use activities::{Inventory, Orders, Payments};
 use anyhow::ensure;
 use engine::client::{Start, StartKey};
-use engine::{Client, Engine, Payload, Registry, Settings, Workflow};
+use engine::{Payload, Registry, Workflow};
 use sqlx::{Connection, PgConnection};
 use workflows::PlaceOrder;
 
 use crate::load::Job;
+use crate::nodes::Clients;
 use crate::shop::Shop;
 
 /// How many connections each store gets: as in the program.
@@ -19,9 +20,8 @@ const STORE_CONNECTIONS: u32 = 4;
 /// How long an order may take.
 const ENDS_WITHIN: Duration = Duration::from_secs(120);
 
-/// A node, as the program starts it.
-pub(crate) async fn node(url: &str, lanes: u8, shop: &Shop) -> anyhow::Result<Engine> {
-    engine::migrate(url, 32).await?;
+/// What a node runs, with connections of its own, as in the program.
+pub(crate) fn registry(shop: &Shop) -> anyhow::Result<Registry> {
     let inventory = Inventory::connect(&shop.inventory_url, STORE_CONNECTIONS)?;
     let orders = Orders::connect(&shop.orders_url, STORE_CONNECTIONS)?;
     let payments = Arc::new(Payments {
@@ -30,15 +30,12 @@ pub(crate) async fn node(url: &str, lanes: u8, shop: &Shop) -> anyhow::Result<En
         inventory: inventory.clone(),
     });
     let services = activities::Shop { inventory, orders, payments };
-    let registry = Registry::new().workflow::<PlaceOrder>(&Arc::new(services));
-    let mut settings = Settings::new(url);
-    settings.lanes = lanes.into();
-    Ok(Engine::start(settings, registry).await?)
+    Ok(Registry::new().workflow::<PlaceOrder>(&Arc::new(services)))
 }
 
 /// Places an order, and waits for its end.
 pub(crate) struct Checkouts {
-    pub(crate) client: Client,
+    pub(crate) clients: Clients,
     pub(crate) shop: Shop,
 }
 
@@ -54,8 +51,9 @@ impl Job for Checkouts {
             business_key: Some(order),
             subject: Some(checkout.customer_id),
         };
-        let id = self.client.start(start).await?.id;
-        ensure!(self.client.ended(id, ENDS_WITHIN).await?, "{id} does not end");
+        let client = self.clients.next();
+        let id = client.start(start).await?.id;
+        ensure!(client.ended(id, ENDS_WITHIN).await?, "{id} does not end");
         Ok(())
     }
 }

@@ -51,6 +51,7 @@ impl Shop {
         server: &LocalPostgres,
         directory: &Path,
         declined_one_in: Option<usize>,
+        seed: u64,
     ) -> anyhow::Result<Self> {
         for name in ["inventory", "orders"] {
             create_database(&server.url("postgres"), name).await?;
@@ -66,7 +67,8 @@ impl Shop {
         inventory.receive(receipt).await?;
         inventory.close().await;
         let gateway = Simulator::start(directory, &json!({}), None).await;
-        let baskets = baskets(&prices)?;
+        let mut baskets = baskets(&prices)?;
+        fastrand::Rng::with_seed(seed).shuffle(&mut baskets);
         let next = AtomicUsize::new(0);
         Ok(Self { inventory_url, orders_url, gateway, baskets, declined_one_in, next })
     }

@@ -77,10 +77,12 @@ impl Cluster {
         // Of two equal names the later counts: what the rest of this crate relies on comes last.
         let port = format!("port={port}");
         let cluster_name = format!("cluster_name={}", self.name);
+        let sockets = self.directory.sockets().unwrap_or_default();
+        let sockets = format!("unix_socket_directories={sockets}");
         let fixed = [
             "listen_addresses=127.0.0.1",
             &port,
-            "unix_socket_directories=",
+            &sockets,
             &cluster_name,
             "lc_messages=C",
             "log_destination=stderr",

@@ -1,0 +1,121 @@
+//! What to run, and how much of it.
+
+use std::time::Duration;
+
+use clap::{Args, Parser, ValueEnum};
+
+use crate::load::Load;
+
+/// What to run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Workload {
+    /// A saga of three steps that do nothing: what the engine itself costs
+    Noop,
+    /// The same records, written by hand in batches: what PostgreSQL itself costs
+    Floor,
+    /// Real carts become orders: three databases, the payment gateway over HTTP
+    PlaceOrder,
+    /// The same, and one customer of ten is declined: everything before the charge is undone
+    Declines,
+    /// The same calls as of `place-order` made by a plain program, one transaction a call, nothing durable around them
+    Plain,
+    /// `noop` beside a history of `--ended` sagas
+    History,
+    /// The same, with an operator's lists and pages refreshed all the time
+    Console,
+    /// `--in-flight` sagas wait for a signal: what one takes in memory, and how fast they wake
+    Waiting,
+    /// A node with `--in-flight` open sagas dies: how soon another one has them
+    Takeover,
+    /// The two workloads that follow, by turns
+    Compare,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Output {
+    Table,
+    Json,
+}
+
+#[derive(Debug, Parser)]
+#[command(name = "load", about = "Measures how many sagas a second end, and what one costs")]
+pub(crate) struct Arguments {
+    /// One of them, or `compare` and two
+    #[arg(required = true, num_args = 1..=3)]
+    pub(crate) what: Vec<Workload>,
+    #[command(flatten)]
+    pub(crate) load: LoadArguments,
+    /// For `compare`: how often each of the two runs
+    #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..=100))]
+    pub(crate) rounds: u32,
+    /// For `compare`: fail if the middle of the ratios is less
+    #[arg(long)]
+    pub(crate) at_least: Option<f64>,
+    #[arg(short, long, value_enum, default_value = "table")]
+    pub(crate) output: Output,
+    /// What `cargo bench` adds
+    #[arg(long, hide = true)]
+    pub(crate) bench: bool,
+}
+
+#[derive(Clone, Copy, Debug, Args)]
+pub(crate) struct LoadArguments {
+    /// How many sagas are under way at once
+    #[arg(long, default_value_t = 1024, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
+    pub(crate) in_flight: u32,
+    /// Start so many a second, instead of one whenever one ended
+    #[arg(long, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
+    pub(crate) rate: Option<u32>,
+    /// How long to measure
+    #[arg(long, default_value_t = 10, value_parser = clap::value_parser!(u64).range(1..=3_600))]
+    pub(crate) seconds: u64,
+    /// How long to run before measuring
+    #[arg(long, default_value_t = 2, value_parser = clap::value_parser!(u64).range(0..=600))]
+    pub(crate) warm_up: u64,
+    /// How many engines share the database
+    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=8))]
+    pub(crate) nodes: u32,
+    /// How many connections commit, of each node
+    #[arg(long, default_value_t = 2, value_parser = clap::value_parser!(u8).range(1..=64))]
+    pub(crate) lanes: u8,
+    /// In which order the carts come, and who is declined
+    #[arg(long, default_value_t = 1)]
+    pub(crate) seed: u64,
+    /// For `history` and `console`: how many sagas have ended before
+    #[arg(long, default_value_t = 1_000_000, value_parser = clap::value_parser!(u64).range(0..=100_000_000))]
+    pub(crate) ended: u64,
+}
+
+impl Workload {
+    pub(crate) fn name(self) -> String {
+        let value = self.to_possible_value();
+        value.map(|value| value.get_name().to_owned()).unwrap_or_default()
+    }
+}
+
+impl LoadArguments {
+    pub(crate) fn load(&self) -> Load {
+        Load {
+            in_flight: self.in_flight,
+            rate: self.rate,
+            warm_up: Duration::from_secs(self.warm_up),
+            measured: Duration::from_secs(self.seconds),
+        }
+    }
+
+    /// These, as another process of this program takes them.
+    pub(crate) fn to_words(self) -> Vec<String> {
+        let Self { in_flight, rate, seconds, warm_up, nodes, lanes, seed, ended } = self;
+        let mut words = vec![
+            format!("--in-flight={in_flight}"),
+            format!("--seconds={seconds}"),
+            format!("--warm-up={warm_up}"),
+            format!("--nodes={nodes}"),
+            format!("--lanes={lanes}"),
+            format!("--seed={seed}"),
+            format!("--ended={ended}"),
+        ];
+        words.extend(rate.map(|rate| format!("--rate={rate}")));
+        words
+    }
+}

@@ -1,0 +1,57 @@
+//! Sagas that ended long ago, as many as one likes: what a table's size costs those that are new.
+
+use anyhow::ensure;
+use sqlx::{Connection, Executor, PgConnection};
+
+use crate::nodes::SHARDS;
+
+/// How many are written in one statement.
+const PAGE: u64 = 50_000;
+/// Over how many seconds they began, until an hour ago: so much of the past has partitions in a new database.
+const SECONDS: f64 = 6.0 * 24.0 * 3_600.0;
+
+/// Sagas $1 to $2 of $3, of three steps and with their journals, as the engine writes them, on $4 shards over
+/// $5 seconds. An id is the time, the shard and something random (`engine::SagaId`).
+const WRITE: &str = "
+    with ended as (
+        insert into saga.saga (shard_id, saga_id, workflow, root, codec, input, created_at, direction, phase,
+                               ending, step, activity, rev, changed_at)
+        select n % $4, id, 'noop', id, 0, convert_to(repeat('x', 190), 'UTF8'), at, 'forward', 'ended',
+               'completed', 3, 'step', 4, at
+        from generate_series($1::bigint, $2::bigint) n
+        cross join lateral (
+            select now() - interval '1 hour' - make_interval(secs => $5::float8 * (1 - n / $3::float8))
+        ) t(at)
+        cross join lateral (
+            select (lpad(to_hex((extract(epoch from at) * 1000)::bigint), 12, '0')
+                    || to_hex(28672 + n % $4) || '8' || substr(md5(n::text), 1, 15))::uuid
+        ) i(id)
+        returning shard_id, saga_id, created_at
+    )
+    insert into saga.entry (shard_id, saga_id, seq, at, codec, body)
+    select shard_id, saga_id, seq, created_at, 0, convert_to(repeat('y', 150), 'UTF8')
+    from ended, generate_series(1, 4) seq";
+
+/// Writes a history of `ended` sagas to a database that was just made.
+pub(crate) async fn write(url: &str, ended: u64) -> anyhow::Result<()> {
+    let mut connection = PgConnection::connect(url).await?;
+    connection.execute("set synchronous_commit = off").await?;
+    for first in (0..ended).step_by(PAGE as usize) {
+        let last = (first + PAGE).min(ended) - 1;
+        let query = sqlx::query(WRITE).bind(first as i64).bind(last as i64).bind(ended as f64);
+        query.bind(i64::from(SHARDS)).bind(SECONDS).execute(&mut connection).await?;
+        eprint!("\r{} of {ended} sagas have ended", last + 1);
+    }
+    eprintln!();
+    // As it would be after days, and not in the middle of a checkpoint.
+    connection.execute("vacuum (analyze) saga.saga").await?;
+    connection.execute("vacuum (analyze) saga.entry").await?;
+    connection.execute("checkpoint").await?;
+    let counts = "select (select count(*) from saga.saga), (select count(*) from saga.entry)";
+    let (sagas, entries): (i64, i64) = sqlx::query_as(counts).fetch_one(&mut connection).await?;
+    ensure!(
+        (sagas as u64, entries as u64) == (ended, 4 * ended),
+        "the history has {sagas} sagas and {entries} entries"
+    );
+    Ok(connection.close().await?)
+}

@@ -1,0 +1,81 @@
+//! Engines that share a database, and clients that take them by turns.
+
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use engine::{Client, Engine, Registry, Settings};
+
+use crate::arguments::LoadArguments;
+
+/// How many shards the database is made with: as in the program.
+pub(crate) const SHARDS: u16 = 32;
+
+/// Engines in this process, each with lanes and connections of its own.
+pub(crate) struct Nodes(Vec<Engine>);
+
+/// Their clients.
+pub(crate) struct Clients {
+    clients: Vec<Client>,
+    next: AtomicUsize,
+}
+
+impl Nodes {
+    /// Makes the database at `url` and starts as many as `arguments` say.
+    pub(crate) async fn start(
+        url: &str,
+        arguments: &LoadArguments,
+        registry: impl Fn() -> anyhow::Result<Registry>,
+    ) -> anyhow::Result<Self> {
+        engine::migrate(url, SHARDS).await?;
+        let mut engines = Vec::new();
+        for number in 0..arguments.nodes {
+            let mut settings = Settings::new(url);
+            settings.lanes = arguments.lanes.into();
+            settings.node_name = format!("load-{number}");
+            engines.push(Engine::start(settings, registry()?).await?);
+        }
+        let nodes = Self(engines);
+        nodes.share().await?;
+        Ok(nodes)
+    }
+
+    /// Waits until each has its share of the shards.
+    async fn share(&self) -> anyhow::Result<()> {
+        let most = usize::from(SHARDS).div_ceil(self.0.len());
+        for engine in &self.0 {
+            let operator = engine.operator();
+            while operator.nodes().await?.iter().any(|node| node.alive && node.shards.len() > most)
+            {
+                tokio::time::sleep(std::time::Duration::from_millis(100)).await;
+            }
+        }
+        Ok(())
+    }
+
+    pub(crate) fn clients(&self) -> Clients {
+        let clients = self.0.iter().map(Engine::client).collect();
+        Clients { clients, next: AtomicUsize::new(0) }
+    }
+
+    /// The first one's.
+    pub(crate) fn operator(&self) -> engine::Operator {
+        self.0[0].operator()
+    }
+
+    /// How many sagas are in memory.
+    pub(crate) fn sagas_in_memory(&self) -> usize {
+        self.0.iter().map(Engine::sagas_in_memory).sum()
+    }
+
+    pub(crate) async fn shutdown(self) {
+        for engine in self.0 {
+            engine.shutdown().await;
+        }
+    }
+}
+
+impl Clients {
+    /// Whose turn it is.
+    pub(crate) fn next(&self) -> &Client {
+        &self.clients[self.next.fetch_add(1, Ordering::Relaxed) % self.clients.len()]
+    }
+}

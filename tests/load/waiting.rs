@@ -1,0 +1,107 @@
+//! Sagas that wait for a signal: what one takes in memory while it rests in the database, and how fast all of
+//! them wake.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use anyhow::ensure;
+use engine::client::{Signal, Start};
+use engine::{Abort, Payload, Registry, Saga, SagaId, Workflow};
+use futures_util::{StreamExt, TryStreamExt, stream};
+use hdrhistogram::Histogram;
+use uuid::Uuid;
+
+use crate::arguments::LoadArguments;
+use crate::load::MICROS_MAX;
+use crate::meter::{Meter, Sources, Usage, rss_bytes};
+use crate::nodes::{Clients, Nodes};
+use crate::noop::{Nothing, Order, Step};
+
+/// What they wait for, and for how long at most.
+const GO: &str = "go";
+const HOUR: Duration = Duration::from_secs(3_600);
+/// How many are started, or told, at once.
+const AT_ONCE: usize = 512;
+/// How soon all of them rest, and have woken.
+const SOON: Duration = Duration::from_secs(300);
+
+struct Waits;
+
+impl Workflow for Waits {
+    const NAME: &'static str = "waits";
+    type Services = Nothing;
+    type Input = Order;
+    type Output = bool;
+    type Activities = (Step,);
+
+    async fn run(saga: &mut Saga<Self>, order: Order) -> Result<bool, Abort> {
+        saga.step(Step::first(&order)).await?;
+        Ok(saga.signal::<bool>(GO, HOUR).await?.is_some())
+    }
+}
+
+/// Has as many sagas wait as `arguments` say, and wakes them.
+pub(crate) async fn run(arguments: &LoadArguments, sources: Sources<'_>) -> anyhow::Result<Usage> {
+    let registry = || Ok(Registry::new().workflow::<Waits>(&Arc::new(Nothing)));
+    let nodes = Nodes::start(sources.url, arguments, registry).await?;
+    let clients = nodes.clients();
+    // What the first ones need, the others have: connections, plans, buffers.
+    start(&clients, AT_ONCE as u32).await?;
+    rest(&nodes).await?;
+    let before = rss_bytes();
+    let ids = start(&clients, arguments.in_flight).await?;
+    rest(&nodes).await?;
+    let memory = rss_bytes().saturating_sub(before);
+
+    let meter = Meter::start(sources).await?;
+    let latencies = wake(&clients, &ids).await?;
+    let usage = meter.stop(&latencies).await?;
+    nodes.shutdown().await;
+    let each = memory as f64 / f64::from(arguments.in_flight);
+    Ok(Usage { memory_bytes_per_saga: Some(each), ..usage })
+}
+
+async fn start(clients: &Clients, count: u32) -> anyhow::Result<Vec<SagaId>> {
+    let one = async |_| {
+        let start = Start {
+            workflow: Waits::NAME.into(),
+            input: Payload::encode(&Order::example())?,
+            key: None,
+            business_key: None,
+            subject: None,
+        };
+        anyhow::Ok(clients.next().start(start).await?.id)
+    };
+    stream::iter(0..count).map(one).buffer_unordered(AT_ONCE).try_collect().await
+}
+
+/// Waits until none of them is in memory.
+async fn rest(nodes: &Nodes) -> anyhow::Result<()> {
+    let deadline = Instant::now() + SOON;
+    while nodes.sagas_in_memory() > 0 {
+        ensure!(Instant::now() < deadline, "{} sagas do not rest", nodes.sagas_in_memory());
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    Ok(())
+}
+
+/// Tells each of them to go on, and waits for its end.
+async fn wake(clients: &Clients, ids: &[SagaId]) -> anyhow::Result<Histogram<u64>> {
+    let mut latencies = Histogram::new_with_max(MICROS_MAX, 3)?;
+    for page in ids.chunks(AT_ONCE) {
+        let (client, began) = (clients.next(), Instant::now());
+        let signal = |saga: &SagaId| {
+            let payload = Payload::encode(&true)?;
+            anyhow::Ok(Signal { saga: *saga, message_id: Uuid::now_v7(), name: GO.into(), payload })
+        };
+        client.signal(page.iter().map(signal).collect::<Result<_, _>>()?).await?;
+        let ended = page.iter().map(async |id| {
+            ensure!(client.ended(*id, SOON).await?, "{id} does not wake");
+            Ok(began.elapsed())
+        });
+        for took in futures_util::future::try_join_all(ended).await? {
+            latencies.saturating_record(took.as_micros() as u64);
+        }
+    }
+    Ok(latencies)
+}
