@@ -11,12 +11,10 @@ use std::time::Duration;
 use sqlx::postgres::PgConnectOptions;
 use sqlx::{Connection, PgConnection};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
-use tokio::time::{Instant, sleep_until, timeout, timeout_at};
+use tokio::time::{Instant, timeout, timeout_at};
 
 /// How long to wait for a connection, one that is free or a new one.
 const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(2);
-/// How soon a server that takes no connection is asked again.
-const CONNECT_AGAIN_AFTER: Duration = Duration::from_millis(50);
 /// One that was not used for so long is asked for a sign of life first: its server may be gone.
 const UNUSED_MAX: Duration = Duration::from_secs(5);
 /// How long to wait for the sign of life.
@@ -80,12 +78,13 @@ impl Connections {
             if let Some((connection, made_at)) = alive(idle).await {
                 return Ok(self.lent(connection, made_at, place));
             }
+            self.broke();
         }
         self.make(place, deadline).await
     }
 
-    /// A new connection. Made by a task of its own: when its caller goes away meanwhile, somebody else
-    /// has it sooner.
+    /// A new connection. A server that takes none is not waited for: somebody may wait to be told. Made by
+    /// a task of its own: when its caller goes away meanwhile, somebody else has it sooner.
     async fn make(
         &self,
         place: OwnedSemaphorePermit,
@@ -95,7 +94,9 @@ impl Connections {
         let connections = self.clone();
         tokio::spawn(async move {
             let made_at = Instant::now();
-            let connected = connect(&connections.0.options, deadline).await;
+            let connecting = PgConnection::connect_with(&connections.0.options);
+            let connected = timeout_at(deadline, connecting).await;
+            let connected = connected.unwrap_or(Err(sqlx::Error::PoolTimedOut));
             let made = connected.map(|connection| connections.lent(connection, made_at, place));
             if let Err(Ok(lease)) = answer.send(made) {
                 lease.give_back();
@@ -162,25 +163,6 @@ async fn alive(idle: Idle) -> Option<(PgConnection, Instant)> {
         timeout(PING_TIMEOUT, connection.ping()).await.ok()?.ok()?;
     }
     Some((connection, made_at))
-}
-
-/// A new connection. A server that takes none for now is asked again until the deadline.
-async fn connect(
-    options: &PgConnectOptions,
-    deadline: Instant,
-) -> Result<PgConnection, sqlx::Error> {
-    loop {
-        let connecting = timeout_at(deadline, PgConnection::connect_with(options));
-        let error = match connecting.await.unwrap_or(Err(sqlx::Error::PoolTimedOut)) {
-            Ok(connection) => return Ok(connection),
-            Err(error) => error,
-        };
-        let again_at = Instant::now() + CONNECT_AGAIN_AFTER;
-        if again_at > deadline || !engine::error::is_passing(&error) {
-            return Err(error);
-        }
-        sleep_until(again_at).await;
-    }
 }
 
 impl Lease {
