@@ -69,7 +69,7 @@ pub(crate) struct Driver {
     flights: FuturesUnordered<Flight>,
     /// The steps with a flight under way.
     flying: Vec<u32>,
-    /// Who waits for its first commit, or for its end in this task.
+    /// Who tries it as a suspect: waits for its first commit, or for its end in this task.
     moves: Option<oneshot::Sender<()>>,
 }
 

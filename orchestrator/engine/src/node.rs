@@ -137,6 +137,15 @@ impl Node {
         shards.values().cloned().collect()
     }
 
+    /// One of the shards on which sagas may start here, whichever `number` falls on; none: there is none.
+    pub(crate) fn open_shard(&self, number: u64) -> Option<ShardId> {
+        let shards = self.shards.read().unwrap_or_else(PoisonError::into_inner);
+        let open = || shards.values().filter(|shard| shard.is_open());
+        // One may close in between.
+        let nth = number.checked_rem(open().count() as u64)? as usize;
+        open().nth(nth).map(|shard| shard.id)
+    }
+
     pub(crate) fn own(&self, shard: Arc<Shard>) {
         let mut shards = self.shards.write().unwrap_or_else(PoisonError::into_inner);
         if let Some(former) = shards.insert(shard.id, shard) {

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use tokio::sync::oneshot;
 use uuid::Uuid;
 
 use super::{Client, Start, StartError, StartKey, Started};
@@ -69,17 +70,7 @@ impl Client {
             return (number % count) as ShardId;
         }
         let number = Uuid::new_v4().as_u64_pair().0;
-        let open: Vec<ShardId> = self
-            .node
-            .owned()
-            .iter()
-            .filter(|shard| shard.is_open())
-            .map(|shard| shard.id)
-            .collect();
-        match open.len() as u64 {
-            0 => (number % count) as ShardId,
-            owned => open[(number % owned) as usize],
-        }
+        self.node.open_shard(number).unwrap_or((number % count) as ShardId)
     }
 
     /// Key, saga and first intent in one commit. False: the key is taken.
@@ -103,11 +94,12 @@ impl Client {
         // From here the record may be written whether or not anybody waits: whoever asked may go
         // away, so its saga is driven by a task of its own.
         forget.keep();
-        let running = shard.tasks.spawn(drive_once_started(driver, shard.clone(), answer));
+        let (tell, started) = oneshot::channel();
+        shard.tasks.spawn(drive_once_started(driver, shard.clone(), answer, tell));
         if crate::planted!(AcceptBeforeCommit) {
             return Ok(true);
         }
-        match tokio::time::timeout(START_TIMEOUT, running).await {
+        match tokio::time::timeout(START_TIMEOUT, started).await {
             Ok(Ok(Written::Yes)) => Ok(true),
             Ok(Ok(Written::KeyTaken)) => Ok(false),
             Ok(Ok(Written::Impossible(message))) => {
@@ -188,23 +180,24 @@ impl Drop for Forget<'_> {
     }
 }
 
-/// Waits for the commit of a start, then drives its saga in a task of its own.
+/// Waits for the commit of a start, tells of it, and drives the saga.
 async fn drive_once_started(
     mut driver: Driver,
     shard: Arc<Shard>,
-    answer: tokio::sync::oneshot::Receiver<Written>,
-) -> Written {
-    let id = driver.id;
+    answer: oneshot::Receiver<Written>,
+    tell: oneshot::Sender<Written>,
+) {
     let written = answer.await.unwrap_or(Written::Fenced);
-    match written {
-        Written::Yes => {
-            driver.committed();
-            let tasks = shard.tasks.clone();
-            tasks.spawn(driver.run());
-        }
-        Written::KeyTaken | Written::Fenced | Written::Impossible(_) => shard.forget(id),
+    let is_started = matches!(written, Written::Yes);
+    match is_started {
+        true => driver.committed(),
+        false => shard.forget(driver.id),
     }
-    written
+    // Whoever asked may have gone away.
+    let _ = tell.send(written);
+    if is_started {
+        driver.run().await;
+    }
 }
 
 fn unavailable() -> StartError {

@@ -119,9 +119,12 @@ impl Driver {
             deadline: Instant::now() + description.timeout,
             root: self.root,
         };
+        // A suspect's call stands in no line, or its trial would be over before it begins, and takes nobody
+        // with it.
+        let is_suspect = self.moves.is_some();
         let aim = Aim {
             handler: handler.clone(),
-            batcher: batcher.clone(),
+            batcher: batcher.clone().filter(|_| !is_suspect),
             timeout: description.timeout,
             input: payloads.input.clone(),
             output: payloads.output.clone(),

@@ -9,6 +9,7 @@ use engine::{
     Abort, Activity, Attempt, Call, Failure, ForwardOnly, Payload, Registry, Saga, Workflow,
 };
 use serde::{Deserialize, Serialize};
+use sqlx::{Connection, PgConnection};
 use tokio::sync::Semaphore;
 
 use crate::harness::{database, ends, engine, start};
@@ -85,6 +86,28 @@ async fn what_a_dead_node_may_have_done_is_repeated_in_batches() {
     assert_eq!(open.alone.load(Ordering::SeqCst), 0, "each by itself");
     assert_eq!(open.together.load(Ordering::SeqCst), 20);
     second.shutdown().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_suspect_is_tried_in_no_batch() {
+    let url = database().await;
+    let closed = Desk::new(0);
+    let first = engine(&url, Registry::new().workflow::<Letter>(&closed)).await;
+    let client = first.client();
+    client.start(start("letter", &1)).await.unwrap();
+    let suspect = client.start(start("letter", &2)).await.unwrap().id;
+    first.crash();
+    let claimed = "update saga.saga s set claims = 2,
+                     claimed_rev = (select max(seq) from saga.entry e where e.saga_id = s.saga_id)
+                   where saga_id = $1";
+    let mut connection = PgConnection::connect(&url).await.unwrap();
+    sqlx::query(claimed).bind(suspect.uuid()).execute(&mut connection).await.unwrap();
+
+    // The other one's batch never ends.
+    let second = engine(&url, Registry::new().workflow::<Letter>(&closed)).await;
+    ends(&second.client(), suspect, Ending::Completed).await;
+    assert_eq!(closed.alone.load(Ordering::SeqCst), 1);
+    second.crash();
 }
 
 #[tokio::test(flavor = "multi_thread")]
