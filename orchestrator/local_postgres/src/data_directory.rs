@@ -171,3 +171,18 @@ pub(crate) fn write_secret(path: &Path, secret: &str) -> io::Result<()> {
     writeln!(file, "{secret}")?;
     file.sync_all()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_path_that_is_no_path_for_a_socket_is_served_over_tcp_alone() {
+        let at = |path: &str| DataDirectory { root: PathBuf::from(path) }.sockets();
+        assert_eq!(at("/var/lib/amends").as_deref(), Some("/var/lib/amends/postgres"));
+        assert_eq!(at(&format!("/var/{}", "long/".repeat(20))), None);
+        for meant_otherwise in ["/a b", "/a,b", "/a&b", "/a%20b", "/caf\u{e9}"] {
+            assert_eq!(at(meant_otherwise), None, "{meant_otherwise}");
+        }
+    }
+}

@@ -167,10 +167,9 @@ pub(crate) async fn record(
             return Ok(Recorded { held, keyed: Vec::new() });
         }
     }
-    let sql = if again { RECORD_AGAIN } else { &RECORD };
     let query = match crate::planted!(NoFence) || crate::planted!(FenceOnlyRead) {
-        true => sqlx::query(AssertSqlSafe(unfenced(sql))),
-        false => sqlx::query(AssertSqlSafe(sql)),
+        true => sqlx::query(AssertSqlSafe(unfenced())),
+        false => sqlx::query(AssertSqlSafe(if again { RECORD_AGAIN } else { &RECORD })),
     };
     let query = query.bind(shards).bind(fences);
     let query = rows.bind(entries.bind(starts.bind(query))).bind(taken.0).bind(taken.1);
@@ -183,16 +182,16 @@ pub(crate) async fn record(
     Ok(Recorded { held: held.unwrap_or_default(), keyed: keyed.unwrap_or_default() })
 }
 
-/// [`RECORD`] as the planted bugs have it: whatever the fence is, it holds; and an older row replaces
-/// a newer one.
-fn unfenced(sql: &str) -> String {
+/// [`RECORD_AGAIN`] as the planted bugs have it: whatever the fence is, it holds; and an older row
+/// replaces a newer one.
+fn unfenced() -> String {
     let wrong = [
         ("select s.fence\n", "select f.fence\n"),
         ("and s.fence = f.fence", ""),
         ("for share of s", ""),
         ("and s.rev <= c.rev", ""),
     ];
-    wrong.iter().fold(sql.to_owned(), |sql, (right, wrong)| sql.replace(right, wrong))
+    wrong.iter().fold(RECORD_AGAIN.to_owned(), |sql, (right, wrong)| sql.replace(right, wrong))
 }
 
 /// The fences that hold at this moment, as the planted bug `fence_only_read` asks for them.
