@@ -27,8 +27,13 @@ pub(crate) enum Workload {
     Waiting,
     /// A node with `--in-flight` open sagas dies: how soon another one has them
     Takeover,
+    /// A unit of stock, an order and a charge in three stores: as small as such a saga gets
+    ThreeStores,
     /// The two workloads that follow, by turns
     Compare,
+    /// Says yes to every charge: a part of `three-stores`
+    #[value(hide = true)]
+    Charge,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]

@@ -75,6 +75,7 @@ impl Ratio {
     }
 }
 
+/// One run, in a process of its own.
 fn run(workload: Workload, arguments: &Arguments) -> anyhow::Result<Usage> {
     let mut command = Command::new(std::env::current_exe()?);
     command.args([&workload.name(), "--output", "json"]).args(arguments.load.to_words());

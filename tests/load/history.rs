@@ -2,6 +2,7 @@
 
 use anyhow::ensure;
 use sqlx::{Connection, Executor, PgConnection};
+use uuid::Uuid;
 
 use crate::nodes::SHARDS;
 
@@ -10,14 +11,14 @@ const PAGE: u64 = 50_000;
 /// Over how many seconds they began, until an hour ago: so much of the past has partitions in a new database.
 const SECONDS: f64 = 6.0 * 24.0 * 3_600.0;
 
-/// Sagas $1 to $2 of $3, of three steps and with their journals, as the engine writes them, on $4 shards over
-/// $5 seconds. An id is the time, the shard and something random (`engine::SagaId`).
-const WRITE: &str = "
+/// Copies $1 to $2 of $3 of the saga $6 and of its journal, on $4 shards over $5 seconds. An id is the time, the
+/// shard and something random (`engine::SagaId`).
+const COPY: &str = "
     with ended as (
         insert into saga.saga (shard_id, saga_id, workflow, root, codec, input, created_at, direction, phase,
                                ending, step, activity, rev, changed_at)
-        select n % $4, id, 'noop', id, 0, convert_to(repeat('x', 190), 'UTF8'), at, 'forward', 'ended',
-               'completed', 3, 'step', 4, at
+        select n % $4, id, model.workflow, id, model.codec, model.input, at, model.direction, model.phase,
+               model.ending, model.step, model.activity, model.rev, at
         from generate_series($1::bigint, $2::bigint) n
         cross join lateral (
             select now() - interval '1 hour' - make_interval(secs => $5::float8 * (1 - n / $3::float8))
@@ -26,20 +27,24 @@ const WRITE: &str = "
             select (lpad(to_hex((extract(epoch from at) * 1000)::bigint), 12, '0')
                     || to_hex(28672 + n % $4) || '8' || substr(md5(n::text), 1, 15))::uuid
         ) i(id)
+        cross join (select * from saga.saga where saga_id = $6) model
         returning shard_id, saga_id, created_at
     )
     insert into saga.entry (shard_id, saga_id, seq, at, codec, body)
-    select shard_id, saga_id, seq, created_at, 0, convert_to(repeat('y', 150), 'UTF8')
-    from ended, generate_series(1, 4) seq";
+    select ended.shard_id, ended.saga_id, model.seq, ended.created_at, model.codec, model.body
+    from ended, saga.entry model
+    where model.saga_id = $6";
 
-/// Writes a history of `ended` sagas to a database that was just made.
+/// Makes a history of `ended` sagas out of the one that is there.
 pub(crate) async fn write(url: &str, ended: u64) -> anyhow::Result<()> {
     let mut connection = PgConnection::connect(url).await?;
+    let one = "select saga_id from saga.saga where phase = 'ended'";
+    let model: Uuid = sqlx::query_scalar(one).fetch_one(&mut connection).await?;
     connection.execute("set synchronous_commit = off").await?;
-    for first in (0..ended).step_by(PAGE as usize) {
+    for first in (1..ended).step_by(PAGE as usize) {
         let last = (first + PAGE).min(ended) - 1;
-        let query = sqlx::query(WRITE).bind(first as i64).bind(last as i64).bind(ended as f64);
-        query.bind(i64::from(SHARDS)).bind(SECONDS).execute(&mut connection).await?;
+        let query = sqlx::query(COPY).bind(first as i64).bind(last as i64).bind(ended as f64);
+        query.bind(i64::from(SHARDS)).bind(SECONDS).bind(model).execute(&mut connection).await?;
         eprint!("\r{} of {ended} sagas have ended", last + 1);
     }
     eprintln!();

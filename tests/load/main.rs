@@ -5,6 +5,7 @@
 //! first one is.
 #![allow(clippy::unwrap_used, reason = "a benchmark that can not go on fails")]
 
+mod arena;
 mod arguments;
 mod compare;
 mod console;
@@ -21,6 +22,7 @@ mod place_order;
 mod plain;
 mod shop;
 mod takeover;
+mod three_stores;
 mod waiting;
 
 use std::sync::Arc;
@@ -28,12 +30,12 @@ use std::sync::Arc;
 use clap::Parser;
 use engine::Registry;
 use local_postgres::LocalPostgres;
-use metrics_exporter_prometheus::PrometheusBuilder;
+use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle};
 
 use arguments::{Arguments, LoadArguments, Output, Workload};
-use load::drive;
+use load::{Job, drive};
 use meter::{Sources, Usage};
-use nodes::{Nodes, SHARDS};
+use nodes::Nodes;
 use place_order::Checkouts;
 use plain::Plain;
 use shop::Shop;
@@ -56,6 +58,7 @@ fn main() -> anyhow::Result<()> {
             }
             (ratio.text(), serde_json::to_string(&ratio)?)
         }
+        [Workload::Charge] => return runtime()?.block_on(arena::charge()),
         [workload] if workload != Workload::Compare => {
             let usage = measure(workload, &arguments.load)?;
             (usage.table(), serde_json::to_string(&usage)?)
@@ -70,9 +73,12 @@ fn measure(workload: Workload, arguments: &LoadArguments) -> anyhow::Result<Usag
     // For the gateway's client. Another provider would do as well.
     let _ = rustls::crypto::ring::default_provider().install_default();
     let recorder = PrometheusBuilder::new().install_recorder()?;
+    if workload == Workload::ThreeStores {
+        return three_stores(arguments, &recorder);
+    }
     let directory = tempfile::tempdir()?;
     let server = LocalPostgres::start(&local_postgres::Options::new(directory.path()))?;
-    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    let runtime = runtime()?;
     let usage = runtime.block_on(async {
         meter::create_database(&server.url("postgres"), "amends").await?;
         let url = server.url("amends");
@@ -80,7 +86,9 @@ fn measure(workload: Workload, arguments: &LoadArguments) -> anyhow::Result<Usag
         let shop =
             async |one_in| Shop::open(&server, directory.path(), one_in, arguments.seed).await;
         match workload {
-            Workload::Noop => noop(arguments, sources, false).await,
+            Workload::Noop | Workload::History | Workload::Console => {
+                noop(arguments, sources, workload).await
+            }
             Workload::Floor => floor(arguments, sources).await,
             Workload::PlaceOrder => {
                 place_order(arguments, sources, shop(None).await?, &["completed"]).await
@@ -92,14 +100,11 @@ fn measure(workload: Workload, arguments: &LoadArguments) -> anyhow::Result<Usag
             Workload::Plain => {
                 drive(Plain::open(shop(None).await?).await?, arguments.load(), sources).await
             }
-            Workload::History | Workload::Console => {
-                engine::migrate(&url, SHARDS).await?;
-                history::write(&url, arguments.ended).await?;
-                noop(arguments, sources, workload == Workload::Console).await
-            }
             Workload::Waiting => waiting::run(arguments, sources).await,
             Workload::Takeover => takeover::run(arguments, sources).await,
-            Workload::Compare => anyhow::bail!("`compare` is not a workload"),
+            Workload::ThreeStores | Workload::Compare | Workload::Charge => {
+                unreachable!("{workload:?} has a server of its own")
+            }
         }
     });
     drop(runtime);
@@ -107,15 +112,34 @@ fn measure(workload: Workload, arguments: &LoadArguments) -> anyhow::Result<Usag
     Ok(usage?.of(&workload.name(), arguments.in_flight, arguments.nodes))
 }
 
+fn runtime() -> anyhow::Result<tokio::runtime::Runtime> {
+    Ok(tokio::runtime::Builder::new_multi_thread().enable_all().build()?)
+}
+
+fn three_stores(arguments: &LoadArguments, recorder: &PrometheusHandle) -> anyhow::Result<Usage> {
+    let usage = runtime()?.block_on(async {
+        let arena = arena::Arena::open().await?;
+        let sources = Sources { url: &arena.sagas_url, postmaster: arena.postmaster(), recorder };
+        three_stores::run(arguments, sources, &arena).await
+    });
+    Ok(usage?.of(&Workload::ThreeStores.name(), arguments.in_flight, arguments.nodes))
+}
+
 async fn noop(
     arguments: &LoadArguments,
     sources: Sources<'_>,
-    with_console: bool,
+    workload: Workload,
 ) -> anyhow::Result<Usage> {
     let registry = || Registry::new().workflow::<noop::Noop>(&Arc::new(noop::Nothing));
     let nodes = Nodes::start(sources.url, arguments, || Ok(registry())).await?;
-    let console = with_console.then(|| console::open(nodes.operator()));
-    let usage = drive(noop::Sagas(nodes.clients()), arguments.load(), sources).await;
+    let sagas = noop::Sagas(nodes.clients());
+    if workload != Workload::Noop {
+        sagas.run().await?;
+        history::write(sources.url, arguments.ended).await?;
+    }
+    let is_open = workload == Workload::Console;
+    let console = is_open.then(|| console::open(nodes.operator()));
+    let usage = drive(sagas, arguments.load(), sources).await;
     if let Some(console) = console {
         anyhow::ensure!(!console.is_finished(), "the console broke: {:?}", console.await);
         console.abort();

@@ -87,34 +87,27 @@ impl<'a> Meter<'a> {
     /// What it cost since then, for as many sagas as there are `latencies`, in microseconds.
     pub(crate) async fn stop(mut self, latencies: &Histogram<u64>) -> anyhow::Result<Usage> {
         let seconds = self.began.elapsed().as_secs_f64();
-        let sagas = latencies.len();
-        let (now, before) = (Ticks::now(self.sources.postmaster), self.ticks);
-        let batches = Batches::now(self.sources.recorder);
+        let (now, batches) =
+            (Ticks::now(self.sources.postmaster), Batches::now(self.sources.recorder));
         let lane_commits = batches.commits - self.batches.commits;
         // Sessions that are busy say once a second what they did, at the beginning as at the end.
         let (commits, wal): (i64, i64) =
             sqlx::query_as(COUNTERS).fetch_one(&mut self.connection).await?;
-        let each = |amount: f64| amount / sagas.max(1) as f64;
-        let cpu = |now: u64, before: u64| each(now.saturating_sub(before) as f64 * TICK_US);
         let quantile = |q| latencies.value_at_quantile(q) as f64 / 1_000.0;
-        Ok(Usage {
+        let usage = Usage {
             seconds,
-            sagas,
-            sagas_per_s: sagas as f64 / seconds,
+            sagas: latencies.len(),
             p50_ms: quantile(0.5),
             p95_ms: quantile(0.95),
             p99_ms: quantile(0.99),
             max_ms: latencies.max() as f64 / 1_000.0,
-            commits_per_saga: each((commits - self.commits) as f64),
-            wal_bytes_per_saga: each((wal - self.wal) as f64),
+            wal_bytes_per_saga: (wal - self.wal) as f64 / latencies.len().max(1) as f64,
             batch_sagas: (lane_commits > 0.0)
                 .then(|| (batches.sagas - self.batches.sagas) / lane_commits),
-            engine_cpu_us: cpu(now.engine, before.engine),
-            postgres_cpu_us: cpu(now.postgres, before.postgres),
-            gateway_cpu_us: cpu(now.gateway, before.gateway),
             rss_mb: rss_bytes() as f64 / 1_048_576.0,
             ..Usage::default()
-        })
+        };
+        Ok(usage.cost(self.ticks, now, commits - self.commits))
     }
 }
 
@@ -178,6 +171,22 @@ impl Batches {
         Self {
             sagas: value("amends_lane_batch_sagas_sum"),
             commits: value("amends_lane_batch_sagas_count"),
+        }
+    }
+}
+
+impl Usage {
+    /// With what it cost between `before` and `after`.
+    fn cost(self, before: Ticks, after: Ticks, commits: i64) -> Self {
+        let each = |amount: f64| amount / self.sagas.max(1) as f64;
+        let cpu = |before: u64, after: u64| each(after.saturating_sub(before) as f64 * TICK_US);
+        Self {
+            sagas_per_s: self.sagas as f64 / self.seconds,
+            commits_per_saga: each(commits as f64),
+            engine_cpu_us: cpu(before.engine, after.engine),
+            postgres_cpu_us: cpu(before.postgres, after.postgres),
+            gateway_cpu_us: cpu(before.gateway, after.gateway),
+            ..self
         }
     }
 }

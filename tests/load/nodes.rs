@@ -1,6 +1,7 @@
 //! Engines that share a database, and clients that take them by turns.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
 
 use engine::{Client, Engine, Registry, Settings};
 
@@ -38,17 +39,17 @@ impl Nodes {
         Ok(nodes)
     }
 
-    /// Waits until each has its share of the shards.
+    /// Waits until every shard has its owner, and nobody more than his share.
     async fn share(&self) -> anyhow::Result<()> {
         let most = usize::from(SHARDS).div_ceil(self.0.len());
-        for engine in &self.0 {
-            let operator = engine.operator();
-            while operator.nodes().await?.iter().any(|node| node.alive && node.shards.len() > most)
-            {
-                tokio::time::sleep(std::time::Duration::from_millis(100)).await;
+        loop {
+            let nodes = self.operator().nodes().await?;
+            let owned = || nodes.iter().filter(|node| node.alive).map(|node| node.shards.len());
+            if owned().sum::<usize>() == usize::from(SHARDS) && owned().all(|count| count <= most) {
+                return Ok(());
             }
+            tokio::time::sleep(Duration::from_millis(100)).await;
         }
-        Ok(())
     }
 
     pub(crate) fn clients(&self) -> Clients {

@@ -22,6 +22,8 @@ const GO: &str = "go";
 const HOUR: Duration = Duration::from_secs(3_600);
 /// How many are started, or told, at once.
 const AT_ONCE: usize = 512;
+/// How soon the allocator gives back some of what is free, if it does.
+const GIVES_BACK_WITHIN: Duration = Duration::from_secs(2);
 /// How soon all of them rest, and have woken.
 const SOON: Duration = Duration::from_secs(300);
 
@@ -47,11 +49,9 @@ pub(crate) async fn run(arguments: &LoadArguments, sources: Sources<'_>) -> anyh
     let clients = nodes.clients();
     // What the first ones need, the others have: connections, plans, buffers.
     start(&clients, AT_ONCE as u32).await?;
-    rest(&nodes).await?;
-    let before = rss_bytes();
+    let before = resting(&nodes).await?;
     let ids = start(&clients, arguments.in_flight).await?;
-    rest(&nodes).await?;
-    let memory = rss_bytes().saturating_sub(before);
+    let memory = resting(&nodes).await?.saturating_sub(before);
 
     let meter = Meter::start(sources).await?;
     let latencies = wake(&clients, &ids).await?;
@@ -75,14 +75,19 @@ async fn start(clients: &Clients, count: u32) -> anyhow::Result<Vec<SagaId>> {
     stream::iter(0..count).map(one).buffer_unordered(AT_ONCE).try_collect().await
 }
 
-/// Waits until none of them is in memory.
-async fn rest(nodes: &Nodes) -> anyhow::Result<()> {
+/// How many bytes are resident once none of them is in memory, and the allocator has given back what they had.
+async fn resting(nodes: &Nodes) -> anyhow::Result<u64> {
     let deadline = Instant::now() + SOON;
     while nodes.sagas_in_memory() > 0 {
         ensure!(Instant::now() < deadline, "{} sagas do not rest", nodes.sagas_in_memory());
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
-    Ok(())
+    let mut least = u64::MAX;
+    while rss_bytes() < least {
+        least = rss_bytes();
+        tokio::time::sleep(GIVES_BACK_WITHIN).await;
+    }
+    Ok(least)
 }
 
 /// Tells each of them to go on, and waits for its end.
