@@ -47,7 +47,7 @@ fn hunter(bug: PlantedBug) -> (&'static str, usize, usize) {
         PlantedBug::RefundWithoutKey => ("F7", 1_500, 0),
         PlantedBug::AsyncCommit => ("F4", 300, 9),
         PlantedBug::AcceptBeforeCommit => ("F4", 300, 9),
-        PlantedBug::KeepTimedOutConnection => ("F6", 300, 5),
+        PlantedBug::KeepTimedOutConnection => ("F6", 300, 10),
         PlantedBug::ReadThenWriteStock => ("F15", 400, 0),
         PlantedBug::DropUnknownWebhooks => ("F7", 400, 0),
     }
