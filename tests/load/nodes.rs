@@ -1,14 +1,17 @@
 //! Engines that share a database, and clients that take them by turns.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
+use anyhow::ensure;
 use engine::{Client, Engine, Registry, Settings};
 
 use crate::arguments::LoadArguments;
 
 /// How many shards the database is made with: as in the program.
 pub(crate) const SHARDS: u16 = 32;
+/// How soon each has its share: some leases.
+const SHARED_WITHIN: Duration = Duration::from_secs(60);
 
 /// Engines in this process, each with lanes and connections of its own.
 pub(crate) struct Nodes(Vec<Engine>);
@@ -42,12 +45,14 @@ impl Nodes {
     /// Waits until every shard has its owner, and nobody more than his share.
     async fn share(&self) -> anyhow::Result<()> {
         let most = usize::from(SHARDS).div_ceil(self.0.len());
+        let deadline = Instant::now() + SHARED_WITHIN;
         loop {
             let nodes = self.operator().nodes().await?;
             let owned = || nodes.iter().filter(|node| node.alive).map(|node| node.shards.len());
             if owned().sum::<usize>() == usize::from(SHARDS) && owned().all(|count| count <= most) {
                 return Ok(());
             }
+            ensure!(Instant::now() < deadline, "the nodes do not share the shards: {nodes:?}");
             tokio::time::sleep(Duration::from_millis(100)).await;
         }
     }

@@ -66,6 +66,24 @@ impl Stores {
             charge_url: arena.charge_url.clone(),
         })
     }
+
+    async fn reserve(&self, orders: &[&Order]) -> Vec<Result<Answer, Failure>> {
+        let reserve = sqlx::query(RESERVE)
+            .bind(column(orders, |order| order.order.as_str()))
+            .bind(column(orders, |order| order.sku.as_str()))
+            .bind(column(orders, |order| order.quantity));
+        answers(orders.len(), reserve.execute(&self.inventory).await)
+    }
+
+    async fn create(&self, orders: &[&Order]) -> Vec<Result<Answer, Failure>> {
+        let create = sqlx::query(CREATE)
+            .bind(column(orders, |order| order.order.as_str()))
+            .bind(column(orders, |order| order.customer.as_str()))
+            .bind(column(orders, |order| order.sku.as_str()))
+            .bind(column(orders, |order| order.quantity))
+            .bind(column(orders, |order| order.amount));
+        answers(orders.len(), create.execute(&self.orders).await)
+    }
 }
 
 /// What a customer orders.
@@ -99,6 +117,10 @@ struct Answer {
     pad: String,
 }
 
+fn column<'a, T>(orders: &[&'a Order], value: fn(&'a Order) -> T) -> Vec<T> {
+    orders.iter().map(|order| value(order)).collect()
+}
+
 fn answers<T>(calls: usize, done: Result<T, sqlx::Error>) -> Vec<Result<Answer, Failure>> {
     let answer = || match &done {
         Ok(_) => Ok(Answer { ok: true, pad: "y".repeat(60) }),
@@ -129,19 +151,12 @@ impl Activity for Reserve {
     type Output = Answer;
     type Class = Undoable;
 
-    async fn run(&self, stores: &Stores, attempt: &Attempt) -> Result<Answer, Failure> {
-        let call = Call { attempt: attempt.clone(), activity: Self(self.0.clone()) };
-        Self::run_batch(stores, &[call]).await.swap_remove(0)
+    async fn run(&self, stores: &Stores, _: &Attempt) -> Result<Answer, Failure> {
+        stores.reserve(&[&self.0]).await.swap_remove(0)
     }
 
     async fn run_batch(stores: &Stores, calls: &[Call<Self>]) -> Vec<Result<Answer, Failure>> {
-        let of = |value: fn(&Order) -> &str| -> Vec<&str> {
-            calls.iter().map(|call| value(&call.activity.0)).collect()
-        };
-        let quantities: Vec<i32> = calls.iter().map(|call| call.activity.0.quantity).collect();
-        let reserve =
-            sqlx::query(RESERVE).bind(of(|order| &order.order)).bind(of(|order| &order.sku));
-        answers(calls.len(), reserve.bind(quantities).execute(&stores.inventory).await)
+        stores.reserve(&calls.iter().map(|call| &call.activity.0).collect::<Vec<_>>()).await
     }
 }
 
@@ -164,25 +179,12 @@ impl Activity for Create {
     type Output = Answer;
     type Class = Undoable;
 
-    async fn run(&self, stores: &Stores, attempt: &Attempt) -> Result<Answer, Failure> {
-        let call = Call { attempt: attempt.clone(), activity: Self(self.0.clone()) };
-        Self::run_batch(stores, &[call]).await.swap_remove(0)
+    async fn run(&self, stores: &Stores, _: &Attempt) -> Result<Answer, Failure> {
+        stores.create(&[&self.0]).await.swap_remove(0)
     }
 
     async fn run_batch(stores: &Stores, calls: &[Call<Self>]) -> Vec<Result<Answer, Failure>> {
-        let of = |value: fn(&Order) -> &str| -> Vec<&str> {
-            calls.iter().map(|call| value(&call.activity.0)).collect()
-        };
-        let numbers = |value: fn(&Order) -> i32| -> Vec<i32> {
-            calls.iter().map(|call| value(&call.activity.0)).collect()
-        };
-        let create = sqlx::query(CREATE)
-            .bind(of(|order| &order.order))
-            .bind(of(|order| &order.customer))
-            .bind(of(|order| &order.sku))
-            .bind(numbers(|order| order.quantity))
-            .bind(numbers(|order| order.amount));
-        answers(calls.len(), create.execute(&stores.orders).await)
+        stores.create(&calls.iter().map(|call| &call.activity.0).collect::<Vec<_>>()).await
     }
 }
 
