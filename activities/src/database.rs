@@ -1,21 +1,18 @@
-//! A store's database: its pool, the one way to begin a transaction, and what its errors mean.
+//! A store's database: its connections, the one way to begin a transaction, and what its errors mean.
 //!
 //! A connection is used again only after work that ended well. Whatever is cut off in the middle - a
 //! caller that went away, a deadline, a broken network - closes it instead: in a transaction that was left
 //! open, the next one's acknowledged writes would be lost.
-
-mod connections;
 
 use std::future::Future;
 use std::time::Duration;
 
 use engine::Trouble;
 use engine::store::PLANNED_BY_KEY;
+use engine::store::connections::{Connections, Lease};
 use sqlx::postgres::{PgArguments, PgRow};
 use sqlx::query::QueryAs;
 use sqlx::{FromRow, PgConnection, Postgres};
-
-use connections::{Connections, Lease};
 
 use crate::effect::EffectSql;
 
@@ -82,8 +79,8 @@ pub enum DatabaseError {
 }
 
 impl Database {
-    /// Opens a pool of at most `connections_max`. It connects when it is first used, so that a
-    /// program can start while its database does not answer.
+    /// Keeps at most `connections_max`. It connects when it is first used, so that a program can start
+    /// while its database does not answer.
     pub(crate) fn connect(
         url: &str,
         connections_max: u32,

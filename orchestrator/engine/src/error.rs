@@ -38,6 +38,15 @@ pub fn is_passing(error: &sqlx::Error) -> bool {
     }
 }
 
+/// Whether it says that the connection is of no use any more, and those made before it hardly are.
+pub(crate) fn is_broken(error: &sqlx::Error) -> bool {
+    let says_so = |code: &str| code.starts_with("08") || code.starts_with("57P0");
+    match error {
+        sqlx::Error::Database(error) => error.code().is_some_and(|code| says_so(&code)),
+        error => is_passing(error),
+    }
+}
+
 impl From<sqlx::Error> for StoreError {
     fn from(error: sqlx::Error) -> Self {
         if is_passing(&error) { Self::unavailable(error) } else { Self::Refused(Arc::new(error)) }
@@ -47,6 +56,12 @@ impl From<sqlx::Error> for StoreError {
 impl StoreError {
     pub(crate) fn unavailable(error: sqlx::Error) -> Self {
         Self::Unavailable(Arc::new(error))
+    }
+
+    /// Whether the server stopped the statement for taking too long.
+    pub(crate) fn was_stopped(&self) -> bool {
+        let Self::Unavailable(error) = self else { return false };
+        error.as_database_error().and_then(|error| error.code()).is_some_and(|code| code == "57014")
     }
 
     /// Whether a row of that key was there already.

@@ -3,7 +3,6 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use sqlx::postgres::PgListener;
 use tokio_util::sync::CancellationToken;
 
 use crate::id::ShardId;
@@ -32,7 +31,7 @@ pub(crate) async fn run(node: Arc<Node>, stopped: CancellationToken) {
 }
 
 async fn listen(node: &Arc<Node>) -> Result<std::convert::Infallible, sqlx::Error> {
-    let mut listener = PgListener::connect_with(&node.store.pool.0).await?;
+    let mut listener = node.store.listener().await?;
     listener.listen_all([INBOX_CHANNEL, SHARDS_CHANNEL]).await?;
     // What was left before the first listen is read now.
     node.inbox_poke.notify_one();

@@ -3,15 +3,16 @@
 use std::str::FromStr;
 use std::time::Duration;
 
-use sqlx::pool::PoolConnection;
-use sqlx::postgres::{PgConnectOptions, PgConnection, PgPool, PgPoolOptions, PgSslMode};
-use sqlx::{ConnectOptions, Connection, Postgres};
+use sqlx::postgres::{PgConnectOptions, PgConnection, PgListener, PgPoolOptions, PgSslMode};
+use sqlx::{ConnectOptions, Connection};
 
-use crate::error::{StoreError, is_passing};
+use crate::error::{StoreError, is_broken, is_passing};
 use crate::gather::Gather;
 use crate::id::SagaId;
+use connections::Connections;
 use query::Loaded;
 
+pub mod connections;
 pub(crate) mod inbox;
 pub(crate) mod lease;
 mod list;
@@ -30,8 +31,8 @@ mod operator_tests;
 #[cfg(test)]
 mod statement_tests;
 
-/// The small pool behind the API: views, lists, starts on other nodes' shards, messages. The lanes
-/// and the lease have connections of their own, which its callers can not starve.
+/// The few connections behind the API: views, lists, starts on other nodes' shards, messages. The
+/// lanes and the lease have connections of their own, which its callers can not starve.
 #[derive(Clone, Debug)]
 pub struct Store {
     pub(crate) pool: Pool,
@@ -42,7 +43,7 @@ pub struct Store {
 
 /// The connections of a store.
 #[derive(Clone, Debug)]
-pub(crate) struct Pool(pub(crate) PgPool);
+pub(crate) struct Pool(Connections);
 
 /// How long one statement may run.
 const STATEMENT_TIMEOUT: Duration = Duration::from_secs(10);
@@ -94,12 +95,9 @@ impl Store {
                 ("idle_in_transaction_session_timeout", "5000".to_owned()),
             ])
             .options(PLANNED_BY_KEY);
-        let pool = PgPoolOptions::new()
-            .max_connections(POOL_CONNECTIONS_MAX)
-            .acquire_timeout(ACQUIRE_TIMEOUT)
-            .connect_with(options.clone())
-            .await?;
-        let pool = Pool(pool);
+        let pool = Pool(Connections::new(options.clone(), POOL_CONNECTIONS_MAX));
+        // Whether there is a server is told here, not to the first who asks it for something.
+        pool.with(async |connection| connection.ping().await).await?;
         let looks = Gather::new(query::LOOKS_MAX, {
             let pool = pool.clone();
             move |ids| query::load(pool.clone(), ids)
@@ -123,37 +121,30 @@ impl Store {
             Err(_) => Err(StoreError::unavailable(sqlx::Error::PoolTimedOut)),
         }
     }
+
+    /// A listener with a connection of its own.
+    pub(crate) async fn listener(&self) -> sqlx::Result<PgListener> {
+        let only = PgPoolOptions::new().max_connections(1).acquire_timeout(ACQUIRE_TIMEOUT);
+        PgListener::connect_with(&only.connect_lazy_with(self.options.clone())).await
+    }
 }
 
 impl Pool {
     /// Runs a statement on a connection of the pool. One that fails or takes too long, or whose caller
-    /// goes away in the middle, costs the connection: sqlx keeps sockets whose other end is gone.
+    /// goes away in the middle, costs the connection.
     pub(crate) async fn with<T>(
         &self,
         statement: impl AsyncFnOnce(&mut PgConnection) -> sqlx::Result<T>,
     ) -> Result<T, StoreError> {
-        let mut lease = Lease { connection: self.0.acquire().await?, is_healthy: false };
-        match tokio::time::timeout(ANSWER_TIMEOUT, statement(&mut lease.connection)).await {
-            Ok(answer) => {
-                // The server answered, be it with an error of the statement.
-                lease.is_healthy = !matches!(&answer, Err(error) if is_passing(error));
-                Ok(answer?)
-            }
-            Err(_) => Err(StoreError::unavailable(sqlx::Error::PoolTimedOut)),
+        let mut lease = self.0.lease().await?;
+        let answer = tokio::time::timeout(ANSWER_TIMEOUT, statement(&mut lease)).await;
+        let answer = answer.unwrap_or(Err(sqlx::Error::PoolTimedOut));
+        match &answer {
+            Err(error) if is_broken(error) => self.0.broke(),
+            Err(error) if is_passing(error) => {}
+            // The server answered, be it that the statement is wrong.
+            _ => lease.give_back(),
         }
-    }
-}
-
-/// A connection that is closed when it is dropped, unless its use ended well.
-struct Lease {
-    connection: PoolConnection<Postgres>,
-    is_healthy: bool,
-}
-
-impl Drop for Lease {
-    fn drop(&mut self) {
-        if !self.is_healthy {
-            self.connection.close_on_drop();
-        }
+        Ok(answer?)
     }
 }

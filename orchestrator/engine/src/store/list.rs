@@ -1,6 +1,6 @@
 //! Lists sagas, newest first, a page at a time, by what an index serves.
 
-use futures_util::TryStreamExt;
+use futures_util::{StreamExt, TryStreamExt};
 use serde::Serialize;
 use sqlx::FromRow;
 use time::OffsetDateTime;
@@ -155,13 +155,12 @@ impl Store {
             .bind(&filter.fingerprint)
             .bind(rows),
         };
-        let mut found = query.fetch(&self.pool.0);
-        let mut sagas = Vec::new();
         // Row by row, so that no more than one journal is in memory.
-        while let Some(row) = found.try_next().await.map_err(too_long)? {
-            let stored = Stored::from_row(&row).map_err(StoreError::from)?;
-            sagas.push(line(stored, handlers, as_of));
-        }
+        let reading = self.with(async |connection| {
+            let lines = query.fetch(connection).map(|row| Stored::from_row(&row?));
+            lines.map_ok(|stored| line(stored, handlers, as_of)).try_collect().await
+        });
+        let mut sagas: Vec<Line> = reading.await.map_err(too_long)?;
         let more = sagas.len() > limit as usize;
         sagas.truncate(limit as usize);
         let next = sagas.last().filter(|_| more).map(|line| line.summary.id);
@@ -224,13 +223,12 @@ fn text<T: Serialize>(word: T) -> String {
 }
 
 /// A statement that was stopped for taking too long is the filter's fault.
-fn too_long(error: sqlx::Error) -> OperateError {
-    let code = error.as_database_error().and_then(|error| error.code());
-    if code.as_deref() == Some("57014") {
+fn too_long(error: StoreError) -> OperateError {
+    if error.was_stopped() {
         let reason = "this filter reads too many sagas and was stopped; ask for open sagas only";
         return OperateError::Filter(reason.to_owned());
     }
-    StoreError::from(error).into()
+    error.into()
 }
 
 #[cfg(test)]

@@ -93,14 +93,18 @@ impl Store {
         let mut after = (-1_i16, Uuid::nil());
         loop {
             let query = sqlx::query(SAGAS_AFTER).bind(after.0).bind(after.1).bind(PAGE_SAGAS);
-            let mut rows = query.fetch(&self.pool.0);
-            let mut read = 0;
-            while let Some(row) = rows.try_next().await? {
-                let stored = Stored::from_row(&row)?;
-                after = (sqlx::Row::try_get(&row, "shard_id")?, stored.row.id.uuid());
-                read += 1;
-                violations.extend(check(&stored, after.0));
-            }
+            // Row by row, so that no more than one journal is in memory.
+            let read = self.with(async |connection| {
+                let (mut rows, mut read) = (query.fetch(connection), 0);
+                while let Some(row) = rows.try_next().await? {
+                    let stored = Stored::from_row(&row)?;
+                    after = (sqlx::Row::try_get(&row, "shard_id")?, stored.row.id.uuid());
+                    read += 1;
+                    violations.extend(check(&stored, after.0));
+                }
+                Ok(read)
+            });
+            let read = read.await?;
             if read < PAGE_SAGAS || violations.len() >= VIOLATIONS_MAX {
                 break;
             }

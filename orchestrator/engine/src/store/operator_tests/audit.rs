@@ -4,6 +4,7 @@ use futures_util::future::join_all;
 use uuid::Uuid;
 
 use super::*;
+use crate::error::StoreError;
 
 #[tokio::test]
 async fn the_audit_is_append_only() {
@@ -15,7 +16,10 @@ async fn the_audit_is_append_only() {
     for statement in
         ["update saga.audit set reason = 'x'", "delete from saga.audit", "truncate saga.audit"]
     {
-        let error = sqlx::query(statement).execute(&database.store.pool.0).await.unwrap_err();
+        let changing = async |connection: &mut _| sqlx::query(statement).execute(connection).await;
+        let StoreError::Refused(error) = database.store.with(changing).await.unwrap_err() else {
+            panic!("{statement} may be tried again")
+        };
         assert!(error.to_string().contains("the audit is append-only"), "{statement}: {error}");
     }
     assert_eq!(database.count("saga.audit").await, 1);
@@ -41,10 +45,9 @@ async fn actions_at_the_same_time_are_one_chain_and_verify_names_the_row_that_wa
         let audit = found.iter().filter(|one| one.invariant == "audit_chain");
         audit.map(|one| (one.id.clone(), one.detail.clone())).collect::<Vec<_>>()
     };
-    let rows: Vec<Uuid> = sqlx::query_scalar("select audit_id from saga.audit order by seq")
-        .fetch_all(&database.store.pool.0)
-        .await
-        .unwrap();
+    let ids = sqlx::query_scalar("select audit_id from saga.audit order by seq");
+    let rows: Vec<Uuid> =
+        database.store.with(async |connection| ids.fetch_all(connection).await).await.unwrap();
     let at = |seq: usize, detail: &str| (rows[seq - 1].to_string(), detail.to_owned());
     let changed = "row 2 of the audit is not what was written";
     assert_eq!(

@@ -87,7 +87,9 @@ impl Database {
 
     pub(in crate::store) async fn count(&self, table: &str) -> i64 {
         let count = AssertSqlSafe(format!("select count(*) from {table}"));
-        sqlx::query_scalar(count).fetch_one(&self.store.pool.0).await.unwrap()
+        let counting =
+            async |connection: &mut _| sqlx::query_scalar(count).fetch_one(connection).await;
+        self.store.with(counting).await.unwrap()
     }
 
     /// A saga with this journal, each list of facts written so many seconds from now, and the row
@@ -103,7 +105,7 @@ impl Database {
         let row = standing(&state, &handlers(), at);
         let text = |word: serde_json::Value| word.as_str().map(str::to_owned);
         let problem = row.problem.as_ref();
-        sqlx::query(PUT_SAGA)
+        let query = sqlx::query(PUT_SAGA)
             .bind(id.shard())
             .bind(id.uuid())
             .bind(id.started_at())
@@ -121,10 +123,8 @@ impl Database {
             .bind(problem.map(|problem| &problem.fingerprint))
             .bind(&row.attention)
             .bind(entries.len() as i32)
-            .bind(at)
-            .execute(&self.store.pool.0)
-            .await
-            .unwrap();
+            .bind(at);
+        self.store.with(async |connection| query.execute(connection).await).await.unwrap();
         assert_eq!(row.phase == Phase::Ended, row.next_at.is_none());
     }
 
@@ -143,16 +143,14 @@ impl Database {
     }
 
     async fn put_entry(&self, id: SagaId, seq: i32, at: OffsetDateTime, facts: &[Fact]) {
-        sqlx::query(PUT_ENTRY)
+        let query = sqlx::query(PUT_ENTRY)
             .bind(id.shard())
             .bind(id.uuid())
             .bind(seq)
             .bind(at)
             .bind(CODEC_JSON)
-            .bind(encode(facts))
-            .execute(&self.store.pool.0)
-            .await
-            .unwrap();
+            .bind(encode(facts));
+        self.store.with(async |connection| query.execute(connection).await).await.unwrap();
     }
 
     /// Ended sagas of the last two days, and open ones: a few failing, a few that need a person.
@@ -173,7 +171,8 @@ impl Database {
                    now()
               from unnest($1::uuid[]) with ordinality u(id, n)";
         for (ids, ended) in [(ids(ended, 8.0), true), (ids(open, 0.5), false)] {
-            sqlx::query(insert).bind(ids).bind(ended).execute(&self.store.pool.0).await.unwrap();
+            let query = sqlx::query(insert).bind(ids).bind(ended);
+            self.store.with(async |connection| query.execute(connection).await).await.unwrap();
         }
         let entries = "
             insert into saga.entry (shard_id, saga_id, seq, at, codec, body)
@@ -212,23 +211,22 @@ pub(in crate::store) fn owner(store: &Store) -> Poke {
 }
 
 async fn take(store: &Store, shard: i16) {
+    let query = sqlx::query_as(INBOX).bind(shard);
     let messages: Vec<(Uuid, Uuid, Json<Message>)> =
-        sqlx::query_as(INBOX).bind(shard).fetch_all(&store.pool.0).await.unwrap();
+        store.with(async |connection| query.fetch_all(connection).await).await.unwrap();
     for (message_id, saga_id, Json(message)) in messages {
         let loaded = store.load_one(saga_id.into()).await.unwrap().unwrap();
         let entries = loaded.stored.entries.unwrap();
         let mut state = State::default();
         entries.iter().for_each(|entry| state.apply_all(&entry.facts, entry.at));
         let facts = decide(&state, Event::Message { id: message_id, message });
-        sqlx::query(TAKE)
+        let query = sqlx::query(TAKE)
             .bind(shard)
             .bind(message_id)
             .bind(saga_id)
             .bind(entries.len() as i32 + 1)
             .bind(seconds_ago(0.0))
-            .bind(encode(&facts))
-            .execute(&store.pool.0)
-            .await
-            .unwrap();
+            .bind(encode(&facts));
+        store.with(async |connection| query.execute(connection).await).await.unwrap();
     }
 }

@@ -24,7 +24,7 @@ const AGE_MAX: Duration = Duration::from_secs(30 * 60);
 
 /// Cheap to clone.
 #[derive(Clone, Debug)]
-pub(super) struct Connections(Arc<Shared>);
+pub struct Connections(Arc<Shared>);
 
 #[derive(Debug)]
 struct Shared {
@@ -53,7 +53,7 @@ struct Idle {
 
 /// A connection that is closed when it is dropped, unless it was given back.
 #[derive(Debug)]
-pub(super) struct Lease {
+pub struct Lease {
     /// None: given back.
     connection: Option<PgConnection>,
     made_at: Instant,
@@ -63,13 +63,13 @@ pub(super) struct Lease {
 
 impl Connections {
     /// At most so many. They are made when they are needed.
-    pub(super) fn new(options: PgConnectOptions, connections_max: u32) -> Self {
+    pub fn new(options: PgConnectOptions, connections_max: u32) -> Self {
         let places = Arc::new(Semaphore::new(connections_max as usize));
         Self(Arc::new(Shared { options, connections_max, places, state: Mutex::default() }))
     }
 
     /// A connection, within [`ACQUIRE_TIMEOUT`], or why there is none.
-    pub(super) async fn lease(&self) -> Result<Lease, sqlx::Error> {
+    pub async fn lease(&self) -> Result<Lease, sqlx::Error> {
         let deadline = Instant::now() + ACQUIRE_TIMEOUT;
         let place = timeout_at(deadline, self.0.places.clone().acquire_owned()).await;
         let place = place.map_err(|_| sqlx::Error::PoolTimedOut)?;
@@ -107,12 +107,12 @@ impl Connections {
     }
 
     /// Notes that a connection broke.
-    pub(super) fn broke(&self) {
+    pub fn broke(&self) {
         self.0.state().broke_at = Some(Instant::now());
     }
 
     /// Waits until all are given back and closes them. Nobody gets one any more.
-    pub(super) async fn close(&self) {
+    pub async fn close(&self) {
         // An error: they are closed already.
         let all = self.0.places.acquire_many(self.0.connections_max).await;
         self.0.places.close();
@@ -147,7 +147,7 @@ impl Shared {
         while let Some(idle) = state.idle.pop() {
             let outlived = broke_at.is_none_or(|at| idle.made_at > at);
             if outlived && idle.made_at.elapsed() < AGE_MAX
-                || engine::planted!(KeepTimedOutConnection)
+                || crate::planted!(KeepTimedOutConnection)
             {
                 return Some(idle);
             }
@@ -159,7 +159,7 @@ impl Shared {
 /// A connection whose server answers.
 async fn alive(idle: Idle) -> Option<(PgConnection, Instant)> {
     let Idle { mut connection, made_at, used_at } = idle;
-    if used_at.elapsed() > UNUSED_MAX && !engine::planted!(KeepTimedOutConnection) {
+    if used_at.elapsed() > UNUSED_MAX && !crate::planted!(KeepTimedOutConnection) {
         timeout(PING_TIMEOUT, connection.ping()).await.ok()?.ok()?;
     }
     Some((connection, made_at))
@@ -167,7 +167,7 @@ async fn alive(idle: Idle) -> Option<(PgConnection, Instant)> {
 
 impl Lease {
     /// All answers were read: somebody else may use it.
-    pub(super) fn give_back(mut self) {
+    pub fn give_back(mut self) {
         self.put_back();
     }
 
@@ -181,7 +181,7 @@ impl Lease {
 
 impl Drop for Lease {
     fn drop(&mut self) {
-        if engine::planted!(KeepTimedOutConnection) {
+        if crate::planted!(KeepTimedOutConnection) {
             self.put_back();
         }
     }
