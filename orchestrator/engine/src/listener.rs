@@ -1,4 +1,5 @@
-//! Listens for hints from other nodes: messages for this node's shards, and shards let go.
+//! Listens for hints from other nodes: messages for this node's shards, and shards let go. Who always
+//! listens also hears first when the server is gone.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -20,6 +21,7 @@ pub(crate) async fn run(node: Arc<Node>, stopped: CancellationToken) {
         tokio::select! {
             () = stopped.cancelled() => return,
             Err(error) = listening => {
+                node.store.broke();
                 tracing::warn!(%error, "not listening for messages; polling for them");
             }
         }
@@ -37,9 +39,8 @@ async fn listen(node: &Arc<Node>) -> Result<std::convert::Infallible, sqlx::Erro
     node.inbox_poke.notify_one();
     node.shards_poke.notify_one();
     loop {
-        // None: the connection was lost and made again; whatever was said meanwhile was missed.
         match listener.try_recv().await? {
-            None => node.inbox_poke.notify_one(),
+            None => return Err(std::io::Error::from(std::io::ErrorKind::UnexpectedEof).into()),
             Some(heard) if heard.channel() == SHARDS_CHANNEL => node.shards_poke.notify_one(),
             Some(heard) => {
                 let mut shards = heard.payload().split(',').filter_map(|id| id.parse().ok());

@@ -113,6 +113,12 @@ impl Store {
         self.pool.with(statement).await
     }
 
+    /// Notes that a connection to the server was lost: those of the pool, which are of the same time, are
+    /// not used again.
+    pub(crate) fn broke(&self) {
+        self.pool.0.broke();
+    }
+
     /// A connection of one's own, outside the pool.
     pub(crate) async fn connection(&self) -> Result<PgConnection, StoreError> {
         let connecting = PgConnection::connect_with(&self.options);
@@ -122,10 +128,13 @@ impl Store {
         }
     }
 
-    /// A listener with a connection of its own.
+    /// A listener with a connection of its own, which says so when that is lost.
     pub(crate) async fn listener(&self) -> sqlx::Result<PgListener> {
         let only = PgPoolOptions::new().max_connections(1).acquire_timeout(ACQUIRE_TIMEOUT);
-        PgListener::connect_with(&only.connect_lazy_with(self.options.clone())).await
+        let only = only.connect_lazy_with(self.options.clone());
+        let mut listener = PgListener::connect_with(&only).await?;
+        listener.eager_reconnect(false);
+        Ok(listener)
     }
 }
 
