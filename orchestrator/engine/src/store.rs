@@ -45,11 +45,15 @@ pub struct Store {
 #[derive(Clone, Debug)]
 pub(crate) struct Pool(Connections);
 
-/// How long one statement may run.
+/// How long one statement may run: a page of a list that reads many sagas, a lane's largest commit.
 const STATEMENT_TIMEOUT: Duration = Duration::from_secs(10);
-/// How long an answer may take with everything: longer than the server lets a statement run, so that
-/// it ends only what has no server any more.
-const ANSWER_TIMEOUT: Duration = Duration::from_secs(12);
+/// How long such a statement's answer may take with everything: longer than the server lets it run, so
+/// that this ends only what has no server any more.
+const SCAN_TIMEOUT: Duration = Duration::from_secs(12);
+/// The same of a statement that writes or reads a few rows by their keys.
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(4);
+/// The same of what somebody asks who can ask another node instead.
+const LOOK_UP_TIMEOUT: Duration = Duration::from_secs(2);
 /// How long a connection may take to be made or to become free.
 const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(2);
 /// How many connections the API shares.
@@ -97,7 +101,7 @@ impl Store {
             .options(PLANNED_BY_KEY);
         let pool = Pool(Connections::new(options.clone(), POOL_CONNECTIONS_MAX));
         // Whether there is a server is told here, not to the first who asks it for something.
-        pool.with(async |connection| connection.ping().await).await?;
+        pool.look_up(async |connection| connection.ping().await).await?;
         let looks = Gather::new(query::LOOKS_MAX, {
             let pool = pool.clone();
             move |ids| query::load(pool.clone(), ids)
@@ -105,12 +109,28 @@ impl Store {
         Ok(Self { pool, options, looks })
     }
 
-    /// See [`Pool::with`].
+    /// A statement that writes or reads a few rows by their keys. See [`Pool::within`].
     pub(crate) async fn with<T>(
         &self,
         statement: impl AsyncFnOnce(&mut PgConnection) -> sqlx::Result<T>,
     ) -> Result<T, StoreError> {
-        self.pool.with(statement).await
+        self.pool.within(ANSWER_TIMEOUT, statement).await
+    }
+
+    /// A statement that may read much.
+    pub(crate) async fn scan<T>(
+        &self,
+        statement: impl AsyncFnOnce(&mut PgConnection) -> sqlx::Result<T>,
+    ) -> Result<T, StoreError> {
+        self.pool.within(SCAN_TIMEOUT, statement).await
+    }
+
+    /// See [`Pool::look_up`].
+    pub(crate) async fn look_up<T>(
+        &self,
+        statement: impl AsyncFnOnce(&mut PgConnection) -> sqlx::Result<T>,
+    ) -> Result<T, StoreError> {
+        self.pool.look_up(statement).await
     }
 
     /// Notes that a connection to the server was lost: those of the pool, which are of the same time, are
@@ -139,14 +159,23 @@ impl Store {
 }
 
 impl Pool {
-    /// Runs a statement on a connection of the pool. One that fails or takes too long, or whose caller
-    /// goes away in the middle, costs the connection.
-    pub(crate) async fn with<T>(
+    /// A statement on a few rows by their keys, answered soon or not at all.
+    pub(crate) async fn look_up<T>(
         &self,
         statement: impl AsyncFnOnce(&mut PgConnection) -> sqlx::Result<T>,
     ) -> Result<T, StoreError> {
+        self.within(LOOK_UP_TIMEOUT, statement).await
+    }
+
+    /// Runs a statement on a connection of the pool. One that fails or is not answered within `limit`,
+    /// or whose caller goes away in the middle, costs the connection.
+    async fn within<T>(
+        &self,
+        limit: Duration,
+        statement: impl AsyncFnOnce(&mut PgConnection) -> sqlx::Result<T>,
+    ) -> Result<T, StoreError> {
         let mut lease = self.0.lease().await?;
-        let answer = tokio::time::timeout(ANSWER_TIMEOUT, statement(&mut lease)).await;
+        let answer = tokio::time::timeout(limit, statement(&mut lease)).await;
         let answer = answer.unwrap_or(Err(sqlx::Error::PoolTimedOut));
         match &answer {
             Err(error) if is_broken(error) => self.0.broke(),

@@ -156,7 +156,7 @@ impl Store {
             .bind(rows),
         };
         // Row by row, so that no more than one journal is in memory.
-        let reading = self.with(async |connection| {
+        let reading = self.scan(async |connection| {
             let lines = query.fetch(connection).map(|row| Stored::from_row(&row?));
             lines.map_ok(|stored| line(stored, handlers, as_of)).try_collect().await
         });

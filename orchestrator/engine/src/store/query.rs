@@ -125,7 +125,7 @@ pub(super) async fn load(
 ) -> Result<Vec<Result<Option<Loaded>, StoreError>>, StoreError> {
     let shards: Vec<ShardId> = ids.iter().map(|id| id.shard()).collect();
     let query = sqlx::query(SAGAS).bind(shards).bind(&ids);
-    let rows = pool.with(async |connection| query.fetch_all(connection).await).await?;
+    let rows = pool.look_up(async |connection| query.fetch_all(connection).await).await?;
     // A saga that two look for has two rows.
     let mut found: HashMap<SagaId, Vec<_>> = HashMap::with_capacity(rows.len());
     for row in &rows {

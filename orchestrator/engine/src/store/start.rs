@@ -64,7 +64,8 @@ impl Store {
             .bind(standing.next_at)
             .bind(clock::new_id())
             .bind(Json(Message::Started));
-        Ok(self.with(async |connection| query.execute(connection).await).await?.rows_affected() > 0)
+        let started = self.look_up(async |connection| query.execute(connection).await).await?;
+        Ok(started.rows_affected() > 0)
     }
 
     /// Whose key it is, if anybody's.
@@ -74,6 +75,6 @@ impl Store {
         hash: &[u8; 32],
     ) -> Result<Option<KeyOwner>, StoreError> {
         let query = sqlx::query_as(FIND_KEY).bind(shard).bind(&hash[..]);
-        self.with(async |connection| query.fetch_optional(connection).await).await
+        self.look_up(async |connection| query.fetch_optional(connection).await).await
     }
 }

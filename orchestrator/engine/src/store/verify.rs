@@ -94,7 +94,7 @@ impl Store {
         loop {
             let query = sqlx::query(SAGAS_AFTER).bind(after.0).bind(after.1).bind(PAGE_SAGAS);
             // Row by row, so that no more than one journal is in memory.
-            let read = self.with(async |connection| {
+            let read = self.scan(async |connection| {
                 let (mut rows, mut read) = (query.fetch(connection), 0);
                 while let Some(row) = rows.try_next().await? {
                     let stored = Stored::from_row(&row)?;
@@ -114,13 +114,13 @@ impl Store {
             (KEYS_WITHOUT_SAGA, "start_key_has_a_saga", "a start key without its saga's row"),
         ] {
             let ids: Vec<Uuid> = self
-                .with(async |connection| sqlx::query_scalar(statement).fetch_all(connection).await)
+                .scan(async |connection| sqlx::query_scalar(statement).fetch_all(connection).await)
                 .await?;
             violations
                 .extend(ids.into_iter().map(|id| violation(invariant, id, detail.to_owned())));
         }
         let broken: Vec<(String, String)> = self
-            .with(async |connection| sqlx::query_as(AUDIT_CHAIN).fetch_all(connection).await)
+            .scan(async |connection| sqlx::query_as(AUDIT_CHAIN).fetch_all(connection).await)
             .await?;
         let broken = broken.into_iter();
         violations.extend(broken.map(|(id, detail)| violation("audit_chain", id, detail)));
@@ -131,7 +131,7 @@ impl Store {
     /// How many sagas are open.
     pub(crate) async fn open_count(&self) -> Result<u64, StoreError> {
         let count: i64 = self
-            .with(async |connection| sqlx::query_scalar(OPEN_COUNT).fetch_one(connection).await)
+            .scan(async |connection| sqlx::query_scalar(OPEN_COUNT).fetch_one(connection).await)
             .await?;
         Ok(count.unsigned_abs())
     }
