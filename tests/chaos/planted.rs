@@ -4,7 +4,6 @@ use std::collections::BTreeSet;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use anyhow::Context;
 use comfy_table::{Table, presets};
 use engine::testing::PlantedBug;
 use serde::Serialize;
@@ -63,7 +62,11 @@ pub(crate) async fn hunt(names: &[String], seed: u64, logs: &Path) -> anyhow::Re
     let mut findings = Vec::new();
     for bug in bugs {
         let finding = hunt_one(bug, seed, &logs.join("planted")).await;
-        findings.push(finding.with_context(|| format!("with {bug} planted"))?);
+        findings.push(finding.unwrap_or_else(|error| {
+            eprintln!("{bug} could not be hunted: {error:?}");
+            let (bug, scenario) = (bug.name(), hunter(bug).0);
+            Finding { bug, scenario, seed, seconds: 0.0, violations: Vec::new() }
+        }));
     }
     Ok(findings)
 }

@@ -3,9 +3,10 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use anyhow::{Context, bail};
+use anyhow::{Context, ensure};
 use futures_util::FutureExt;
 use futures_util::future::LocalBoxFuture;
+use reqwest::RequestBuilder;
 use serde_json::{Value, json};
 use tokio::time::Instant;
 
@@ -16,6 +17,8 @@ use crate::run::{Run, Size};
 
 /// How soon an event is in the book: one that gets lost is sent again.
 const KEPT_WITHIN: Duration = Duration::from_secs(30);
+
+const ASK_AGAIN_AFTER: Duration = Duration::from_millis(50);
 
 /// What must have happened.
 const KINDS: [&str; 13] = [
@@ -58,20 +61,26 @@ pub(super) fn run(
 /// An event of an intent that nobody here knows is kept for reconciliation, as is any other.
 async fn event_of_a_stranger(run: &Run) -> anyhow::Result<()> {
     let gateway = format!("{}/v1/payment_intents", run.cluster.simulator.url);
-    let post = async |url: &str, form: &[(&str, &str)]| -> anyhow::Result<Value> {
-        let end = Instant::now() + KEPT_WITHIN;
-        loop {
-            let post = http().post(url).bearer_auth("sk_test_simulator").form(form);
-            match post.timeout(KEPT_WITHIN).send().await {
-                Ok(answer) if answer.status().is_success() => return Ok(answer.json().await?),
-                answer if Instant::now() > end => bail!("the gateway answers {answer:?}"),
-                _ => tokio::time::sleep(Duration::from_millis(50)).await,
-            }
+    let end = Instant::now() + KEPT_WITHIN;
+    let intent = loop {
+        let new = [("amount", "500"), ("currency", "usd")];
+        match asked(http().post(&gateway).form(&new)).await {
+            Ok(intent) => break intent,
+            Err(error) if Instant::now() > end => return Err(error),
+            Err(_) => tokio::time::sleep(ASK_AGAIN_AFTER).await,
         }
     };
-    let intent = post(&gateway, &[("amount", "500"), ("currency", "usd")]).await?;
     let id = intent["id"].as_str().context("an intent without an id")?.to_owned();
-    post(&format!("{gateway}/{id}/cancel"), &[]).await?;
+    let url = format!("{gateway}/{id}");
+    // A cancellation whose answer was lost is refused when it is sent again: what counts is how it stands.
+    let is_cancelled = async || -> anyhow::Result<bool> {
+        let _ = asked(http().post(format!("{url}/cancel"))).await;
+        Ok(asked(http().get(&url)).await?["status"] == "canceled")
+    };
+    while !is_cancelled().await.unwrap_or(false) {
+        ensure!(Instant::now() < end, "{id} can not be cancelled");
+        tokio::time::sleep(ASK_AGAIN_AFTER).await;
+    }
     let kept = format!("select count(*) from orders.gateway_event where intent_id = '{id}'");
     let end = Instant::now() + KEPT_WITHIN;
     while run.cluster.number(&run.cluster.databases.orders, &kept).await? == 0 {
@@ -82,6 +91,12 @@ async fn event_of_a_stranger(run: &Run) -> anyhow::Result<()> {
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
     Ok(())
+}
+
+/// What the gateway answers, if it does.
+async fn asked(request: RequestBuilder) -> anyhow::Result<Value> {
+    let request = request.bearer_auth("sk_test_simulator").timeout(KEPT_WITHIN);
+    Ok(request.send().await?.error_for_status()?.json().await?)
 }
 
 /// Everything it can do wrong, often.
