@@ -15,6 +15,8 @@ use crate::harness::http;
 
 /// How long one request may take.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(8);
+/// How long after being accepted a customer may have second thoughts: about as long as an order takes.
+const CANCELS_WITHIN: Duration = Duration::from_millis(400);
 /// What is final.
 const FINAL: [&str; 4] = ["completed", "declined", "failed", "cancelled"];
 
@@ -182,6 +184,8 @@ impl Customers {
             }
         }
         if self.habits.cancels_one_in.is_some_and(|one_in| rng.usize(..one_in) == 0) {
+            // At any point of the saga's way, or too late.
+            tokio::time::sleep(rng.u32(..=16) * CANCELS_WITHIN / 16).await;
             let path = format!("/v1/checkouts/{id}/cancel");
             self.insist(number, &mut rng, Method::POST, &path, None).await;
         }
