@@ -68,7 +68,7 @@ impl Connections {
         Self(Arc::new(Shared { options, connections_max, places, state: Mutex::default() }))
     }
 
-    /// A connection, within [`ACQUIRE_TIMEOUT`], or why there is none.
+    /// A connection within two seconds, or why there is none.
     pub async fn lease(&self) -> Result<Lease, sqlx::Error> {
         let deadline = Instant::now() + ACQUIRE_TIMEOUT;
         let place = timeout_at(deadline, self.0.places.clone().acquire_owned()).await;
