@@ -1,10 +1,13 @@
 //! What to run, and how much of it.
 
+use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{Args, Parser, ValueEnum};
 
 use crate::load::Load;
+use crate::peers::System;
+use crate::sweep::Over;
 
 /// What to run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -31,6 +34,10 @@ pub(crate) enum Workload {
     ThreeStores,
     /// The two workloads that follow, by turns
     Compare,
+    /// The workload that follows, each time with another of `--values` of what `--over` names
+    Sweep,
+    /// `noop` and `three-stores` on other systems, by turns with Amends
+    Peers,
     /// Says yes to every charge: a part of `three-stores`
     #[value(hide = true)]
     Charge,
@@ -50,12 +57,24 @@ pub(crate) struct Arguments {
     pub(crate) what: Vec<Workload>,
     #[command(flatten)]
     pub(crate) load: LoadArguments,
-    /// For `compare`: how often each of the two runs
+    /// For `compare`, `sweep` and `peers`: how often each of them runs
     #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..=100))]
     pub(crate) rounds: u32,
     /// For `compare`: fail if the middle of the ratios is less
     #[arg(long)]
     pub(crate) at_least: Option<f64>,
+    /// For `sweep`: what there is more of each time
+    #[arg(long, value_enum)]
+    pub(crate) over: Option<Over>,
+    /// For `sweep`: how much of it
+    #[arg(long, value_delimiter = ',')]
+    pub(crate) values: Vec<u64>,
+    /// For `peers`: run these only
+    #[arg(long, value_enum, value_delimiter = ',')]
+    pub(crate) only: Vec<System>,
+    /// For `sweep` and `peers`: draw what was measured into this file, as SVG
+    #[arg(long)]
+    pub(crate) chart: Option<PathBuf>,
     #[arg(short, long, value_enum, default_value = "table")]
     pub(crate) output: Output,
     /// What `cargo bench` adds
@@ -89,6 +108,12 @@ pub(crate) struct LoadArguments {
     /// For `history` and `console`: how many sagas have ended before
     #[arg(long, default_value_t = 1_000_000, value_parser = clap::value_parser!(u64).range(0..=100_000_000))]
     pub(crate) ended: u64,
+    /// For orders: so many lines each, instead of those of a real cart
+    #[arg(long, value_parser = clap::value_parser!(u32).range(1..=100))]
+    pub(crate) lines: Option<u32>,
+    /// For orders: of so many goods, instead of those of a real cart
+    #[arg(long, value_parser = clap::value_parser!(u32).range(1..=1_000))]
+    pub(crate) skus: Option<u32>,
 }
 
 impl Workload {
@@ -110,7 +135,8 @@ impl LoadArguments {
 
     /// These, as another process of this program takes them.
     pub(crate) fn to_words(self) -> Vec<String> {
-        let Self { in_flight, rate, seconds, warm_up, nodes, lanes, seed, ended } = self;
+        let Self { in_flight, rate, seconds, warm_up, nodes, lanes, seed, ended, lines, skus } =
+            self;
         let mut words = vec![
             format!("--in-flight={in_flight}"),
             format!("--seconds={seconds}"),
@@ -120,6 +146,8 @@ impl LoadArguments {
             format!("--seed={seed}"),
             format!("--ended={ended}"),
         ];
+        words.extend(lines.map(|lines| format!("--lines={lines}")));
+        words.extend(skus.map(|skus| format!("--skus={skus}")));
         words.extend(rate.map(|rate| format!("--rate={rate}")));
         words
     }

@@ -6,7 +6,7 @@ use std::process::{Command, Stdio};
 use anyhow::{Context, ensure};
 use serde::Serialize;
 
-use crate::arguments::{Arguments, Workload};
+use crate::arguments::{Arguments, LoadArguments, Workload};
 use crate::meter::Usage;
 
 /// How many times as fast the first one is.
@@ -32,7 +32,7 @@ pub(crate) fn by_turns(pair: [Workload; 2], arguments: &Arguments) -> anyhow::Re
         // Nobody is always the second one.
         let order = if round % 2 == 0 { [0, 1] } else { [1, 0] };
         for which in order {
-            let usage = run(pair[which], arguments)?;
+            let usage = run(pair[which], &arguments.load)?;
             eprintln!(
                 "{}: {:.0} sagas/s, p50 {:.1} ms",
                 usage.workload, usage.sagas_per_s, usage.p50_ms
@@ -76,16 +76,16 @@ impl Ratio {
 }
 
 /// One run, in a process of its own.
-fn run(workload: Workload, arguments: &Arguments) -> anyhow::Result<Usage> {
+pub(crate) fn run(workload: Workload, load: &LoadArguments) -> anyhow::Result<Usage> {
     let mut command = Command::new(std::env::current_exe()?);
-    command.args([&workload.name(), "--output", "json"]).args(arguments.load.to_words());
+    command.args([&workload.name(), "--output", "json"]).args(load.to_words());
     let done =
         command.stderr(Stdio::inherit()).output().context("can not run this program again")?;
     ensure!(done.status.success(), "{} failed: {}", workload.name(), done.status);
     serde_json::from_slice(&done.stdout).context("its output is not what this program writes")
 }
 
-fn median(values: &[f64]) -> f64 {
+pub(crate) fn median(values: &[f64]) -> f64 {
     let mut values = values.to_vec();
     values.sort_by(f64::total_cmp);
     let middle = values.len() / 2;

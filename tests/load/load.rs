@@ -52,7 +52,7 @@ pub(crate) async fn drive(
     *clients.latencies.lock().unwrap() = Some(Histogram::new_with_max(MICROS_MAX, 3)?);
     wait(&bar, load.measured).await;
     let latencies = clients.latencies.lock().unwrap().take().unwrap();
-    let usage = meter.stop(&latencies).await?;
+    let usage = meter.stop((&latencies).into()).await?;
     clients.is_over.store(true, Ordering::Relaxed);
     running.await??;
     bar.finish_and_clear();

@@ -7,6 +7,7 @@
 
 mod arena;
 mod arguments;
+mod chart;
 mod compare;
 mod console;
 mod floor;
@@ -18,9 +19,11 @@ mod load;
 mod meter;
 mod nodes;
 mod noop;
+mod peers;
 mod place_order;
 mod plain;
 mod shop;
+mod sweep;
 mod takeover;
 mod three_stores;
 mod waiting;
@@ -58,8 +61,17 @@ fn main() -> anyhow::Result<()> {
             }
             (ratio.text(), serde_json::to_string(&ratio)?)
         }
+        [Workload::Sweep, workload] => {
+            let sweep = sweep::sweep(workload, &arguments)?;
+            (sweep.text(), serde_json::to_string(&sweep)?)
+        }
+        [Workload::Peers] => {
+            let recorder = PrometheusBuilder::new().install_recorder()?;
+            let comparison = runtime()?.block_on(peers::run(&arguments, &recorder))?;
+            (comparison.text(), serde_json::to_string(&comparison)?)
+        }
         [Workload::Charge] => return runtime()?.block_on(arena::charge()),
-        [workload] if workload != Workload::Compare => {
+        [workload] if !matches!(workload, Workload::Compare | Workload::Sweep) => {
             let usage = measure(workload, &arguments.load)?;
             (usage.table(), serde_json::to_string(&usage)?)
         }
@@ -83,8 +95,7 @@ fn measure(workload: Workload, arguments: &LoadArguments) -> anyhow::Result<Usag
         meter::create_database(&server.url("postgres"), "amends").await?;
         let url = server.url("amends");
         let sources = Sources { url: &url, postmaster: server.pid(), recorder: &recorder };
-        let shop =
-            async |one_in| Shop::open(&server, directory.path(), one_in, arguments.seed).await;
+        let shop = async |one_in| Shop::open(&server, directory.path(), one_in, arguments).await;
         match workload {
             Workload::Noop | Workload::History | Workload::Console => {
                 noop(arguments, sources, workload).await
@@ -102,9 +113,11 @@ fn measure(workload: Workload, arguments: &LoadArguments) -> anyhow::Result<Usag
             }
             Workload::Waiting => waiting::run(arguments, sources).await,
             Workload::Takeover => takeover::run(arguments, sources).await,
-            Workload::ThreeStores | Workload::Compare | Workload::Charge => {
-                unreachable!("{workload:?} has a server of its own")
-            }
+            Workload::ThreeStores
+            | Workload::Compare
+            | Workload::Sweep
+            | Workload::Peers
+            | Workload::Charge => unreachable!("{workload:?} has a server of its own"),
         }
     });
     drop(runtime);

@@ -35,7 +35,7 @@ struct Ticks {
     /// Of this process.
     engine: u64,
     postgres: u64,
-    /// Of the processes that this one started, but for PostgreSQL: the payment gateway's.
+    /// Of the processes that this one started, but for PostgreSQL: the payment gateway's, a peer's.
     gateway: u64,
 }
 
@@ -44,6 +44,16 @@ struct Ticks {
 struct Batches {
     sagas: f64,
     commits: f64,
+}
+
+/// How many sagas ended while it was measured, and how long they took.
+#[derive(Clone, Copy, Debug, Deserialize)]
+pub(crate) struct Latencies {
+    sagas: u64,
+    p50_ms: f64,
+    p95_ms: f64,
+    p99_ms: f64,
+    max_ms: f64,
 }
 
 /// What was measured.
@@ -66,7 +76,7 @@ pub(crate) struct Usage {
     /// CPU of this process: the engine, and the clients, who only start sagas and wait for their end.
     pub(crate) engine_cpu_us: f64,
     pub(crate) postgres_cpu_us: f64,
-    /// CPU of the payment gateway's simulator.
+    /// CPU of the payment gateway's simulator; of a peer, if one was measured.
     pub(crate) gateway_cpu_us: f64,
     pub(crate) rss_mb: f64,
     /// What a waiting saga takes in memory; none: none waits.
@@ -84,8 +94,8 @@ impl<'a> Meter<'a> {
         Ok(Self { connection, sources, began: Instant::now(), commits, wal, ticks, batches })
     }
 
-    /// What it cost since then, for as many sagas as there are `latencies`, in microseconds.
-    pub(crate) async fn stop(mut self, latencies: &Histogram<u64>) -> anyhow::Result<Usage> {
+    /// What it cost since then.
+    pub(crate) async fn stop(mut self, latencies: Latencies) -> anyhow::Result<Usage> {
         let seconds = self.began.elapsed().as_secs_f64();
         let (now, batches) =
             (Ticks::now(self.sources.postmaster), Batches::now(self.sources.recorder));
@@ -93,21 +103,35 @@ impl<'a> Meter<'a> {
         // Sessions that are busy say once a second what they did, at the beginning as at the end.
         let (commits, wal): (i64, i64) =
             sqlx::query_as(COUNTERS).fetch_one(&mut self.connection).await?;
-        let quantile = |q| latencies.value_at_quantile(q) as f64 / 1_000.0;
+        let Latencies { sagas, p50_ms, p95_ms, p99_ms, max_ms } = latencies;
         let usage = Usage {
             seconds,
-            sagas: latencies.len(),
-            p50_ms: quantile(0.5),
-            p95_ms: quantile(0.95),
-            p99_ms: quantile(0.99),
-            max_ms: latencies.max() as f64 / 1_000.0,
-            wal_bytes_per_saga: (wal - self.wal) as f64 / latencies.len().max(1) as f64,
+            sagas,
+            p50_ms,
+            p95_ms,
+            p99_ms,
+            max_ms,
+            wal_bytes_per_saga: (wal - self.wal) as f64 / sagas.max(1) as f64,
             batch_sagas: (lane_commits > 0.0)
                 .then(|| (batches.sagas - self.batches.sagas) / lane_commits),
             rss_mb: rss_bytes() as f64 / 1_048_576.0,
             ..Usage::default()
         };
         Ok(usage.cost(self.ticks, now, commits - self.commits))
+    }
+}
+
+impl From<&Histogram<u64>> for Latencies {
+    /// Of microseconds.
+    fn from(micros: &Histogram<u64>) -> Self {
+        let quantile = |q| micros.value_at_quantile(q) as f64 / 1_000.0;
+        Self {
+            sagas: micros.len(),
+            p50_ms: quantile(0.5),
+            p95_ms: quantile(0.95),
+            p99_ms: quantile(0.99),
+            max_ms: micros.max() as f64 / 1_000.0,
+        }
     }
 }
 
@@ -202,17 +226,23 @@ fn ticks_of(process: &str) -> u64 {
     field(11) + field(12)
 }
 
-/// Of the living children of `parent`, but for one.
+/// Of the living children of `parent` and of their children, but for one of them.
 fn ticks_of_children(parent: u32, but: Option<u32>) -> u64 {
-    let (parent, but) = (parent.to_string(), but.map(|pid| pid.to_string()));
     let processes = std::fs::read_dir("/proc").into_iter().flatten().flatten();
-    let children = processes.filter_map(|entry| {
-        let pid = entry.file_name().into_string().ok()?;
+    let family = processes.filter_map(|entry| {
+        let pid: u32 = entry.file_name().to_str()?.parse().ok()?;
         let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
-        let ppid = stat.rsplit(')').next()?.split_whitespace().nth(1)?.to_owned();
-        (ppid == parent && Some(&pid) != but.as_ref()).then(|| ticks_of(&pid))
+        Some((pid, stat.rsplit(')').next()?.split_whitespace().nth(1)?.parse().ok()?))
     });
-    children.sum()
+    let family: Vec<(u32, u32)> = family.collect();
+    let (mut ticks, mut parents) = (0, vec![parent]);
+    while let Some(parent) = parents.pop() {
+        for (pid, _) in family.iter().filter(|(pid, of)| *of == parent && Some(*pid) != but) {
+            ticks += ticks_of(&pid.to_string());
+            parents.push(*pid);
+        }
+    }
+    ticks
 }
 
 pub(crate) fn rss_bytes() -> u64 {

@@ -11,12 +11,13 @@ use activities::order::total;
 use activities::payment_gateway::PaymentGateway;
 use activities::payment_gateway::settings::Settings as PaymentSettings;
 use activities::{Currency, Inventory, Line, OrderId, PricedLine};
-use anyhow::Context;
+use anyhow::{Context, ensure};
 use local_postgres::LocalPostgres;
 use serde::Deserialize;
 use serde_json::json;
 use workflows::Checkout;
 
+use crate::arguments::LoadArguments;
 use crate::harness::Simulator;
 use crate::meter::create_database;
 
@@ -27,6 +28,8 @@ const STOCK: u32 = 100_000_000;
 /// What an order has at most, and what a card payment takes at least.
 const LINES_MAX: usize = 100;
 const CENTS_MIN: i64 = 50;
+/// How many baskets are made, if not the real ones.
+const BASKETS: usize = 2_000;
 /// How the others pay, and those who are declined.
 const CARD: &str = "pm_card_visa";
 const DECLINED_CARD: &str = "pm_card_visa_chargeDeclined";
@@ -51,7 +54,7 @@ impl Shop {
         server: &LocalPostgres,
         directory: &Path,
         declined_one_in: Option<usize>,
-        seed: u64,
+        arguments: &LoadArguments,
     ) -> anyhow::Result<Self> {
         for name in ["inventory", "orders"] {
             create_database(&server.url("postgres"), name).await?;
@@ -67,8 +70,15 @@ impl Shop {
         inventory.receive(receipt).await?;
         inventory.close().await;
         let gateway = Simulator::start(directory, &json!({}), None).await;
-        let mut baskets = baskets(&prices)?;
-        fastrand::Rng::with_seed(seed).shuffle(&mut baskets);
+        let mut rng = fastrand::Rng::with_seed(arguments.seed);
+        let baskets = match (arguments.lines, arguments.skus) {
+            (None, None) => {
+                let mut real = real_baskets(&prices)?;
+                rng.shuffle(&mut real);
+                real
+            }
+            (lines, skus) => made_baskets(&prices, lines, skus, &mut rng)?,
+        };
         let next = AtomicUsize::new(0);
         Ok(Self { inventory_url, orders_url, gateway, baskets, declined_one_in, next })
     }
@@ -89,6 +99,9 @@ impl Shop {
     }
 }
 
+/// By sku: the name of a product, and what one costs.
+type Prices = HashMap<String, (String, i64)>;
+
 #[derive(Deserialize)]
 struct Product {
     sku: String,
@@ -102,8 +115,7 @@ struct Cart {
     lines: Vec<(String, u32)>,
 }
 
-/// By sku: the name of a product, and what one costs.
-fn prices() -> anyhow::Result<HashMap<String, (String, i64)>> {
+fn prices() -> anyhow::Result<Prices> {
     let text = unzipped(CATALOG)?;
     let rows = csv::Reader::from_reader(text.as_bytes()).into_deserialize::<Product>();
     let price = |row: Result<Product, csv::Error>| {
@@ -113,28 +125,58 @@ fn prices() -> anyhow::Result<HashMap<String, (String, i64)>> {
 }
 
 /// The real carts that can be orders.
-fn baskets(prices: &HashMap<String, (String, i64)>) -> anyhow::Result<Vec<Checkout>> {
+fn real_baskets(prices: &Prices) -> anyhow::Result<Vec<Checkout>> {
     let mut baskets = Vec::new();
     for line in unzipped(CARTS)?.lines() {
         let cart: Cart = serde_json::from_str(line)?;
-        let priced = |(sku, quantity): (String, u32)| {
-            let (name, unit_price) = prices.get(&sku).context("a sku without a price")?.clone();
-            Ok(PricedLine { sku, name, quantity, unit_price })
-        };
-        let lines = cart.lines.into_iter().map(priced).collect::<anyhow::Result<Vec<_>>>()?;
-        let total = total(&lines, Currency::Usd)?;
-        if lines.len() <= LINES_MAX && total.value >= CENTS_MIN {
-            baskets.push(Checkout {
-                order_id: OrderId::random(),
-                customer_id: cart.customer,
-                currency: Currency::Usd,
-                lines,
-                total,
-                payment_method: CARD.to_owned(),
-            });
+        if let Some(basket) = basket(prices, cart.customer, cart.lines)? {
+            baskets.push(basket);
         }
     }
     Ok(baskets)
+}
+
+/// Baskets of `lines` goods, one of each, out of `skus`: at least as many.
+fn made_baskets(
+    prices: &Prices,
+    lines: Option<u32>,
+    skus: Option<u32>,
+    rng: &mut fastrand::Rng,
+) -> anyhow::Result<Vec<Checkout>> {
+    let lines = lines.unwrap_or(1) as usize;
+    let dear = prices.iter().filter(|(_, (_, price))| *price >= CENTS_MIN);
+    let mut goods: Vec<_> = dear.map(|(sku, _)| sku.clone()).collect();
+    goods.sort_unstable();
+    goods.truncate(skus.map_or(goods.len(), |skus| skus as usize));
+    ensure!(goods.len() >= lines, "{lines} lines take as many goods: --skus {lines}");
+    let baskets = (0..BASKETS).map(|customer| {
+        let lines = rng.choose_multiple(&goods, lines).into_iter().map(|sku| (sku.clone(), 1));
+        basket(prices, format!("c-{customer}"), lines.collect())
+    });
+    baskets.filter_map(Result::transpose).collect()
+}
+
+/// An order of these lines; none: it can not be one.
+fn basket(
+    prices: &Prices,
+    customer_id: String,
+    lines: Vec<(String, u32)>,
+) -> anyhow::Result<Option<Checkout>> {
+    let priced = |(sku, quantity): (String, u32)| {
+        let (name, unit_price) = prices.get(&sku).context("a sku without a price")?.clone();
+        Ok(PricedLine { sku, name, quantity, unit_price })
+    };
+    let lines = lines.into_iter().map(priced).collect::<anyhow::Result<Vec<_>>>()?;
+    let total = total(&lines, Currency::Usd)?;
+    let can_be = lines.len() <= LINES_MAX && total.value >= CENTS_MIN;
+    Ok(can_be.then(|| Checkout {
+        order_id: OrderId::random(),
+        customer_id,
+        currency: Currency::Usd,
+        lines,
+        total,
+        payment_method: CARD.to_owned(),
+    }))
 }
 
 fn unzipped(bytes: &[u8]) -> anyhow::Result<String> {

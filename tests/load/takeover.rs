@@ -111,7 +111,7 @@ pub(crate) async fn run(arguments: &LoadArguments, sources: Sources<'_>) -> anyh
         tokio::time::sleep(Duration::from_millis(10)).await;
     }
     let latencies = taken.latencies.lock().unwrap().clone();
-    let usage = meter.stop(&latencies).await?;
+    let usage = meter.stop((&latencies).into()).await?;
     second.shutdown().await;
     // What counts begins when the lease has ended.
     let seconds = latencies.max() as f64 / 1e6;

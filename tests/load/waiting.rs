@@ -55,7 +55,7 @@ pub(crate) async fn run(arguments: &LoadArguments, sources: Sources<'_>) -> anyh
 
     let meter = Meter::start(sources).await?;
     let latencies = wake(&clients, &ids).await?;
-    let usage = meter.stop(&latencies).await?;
+    let usage = meter.stop((&latencies).into()).await?;
     nodes.shutdown().await;
     let each = memory as f64 / f64::from(arguments.in_flight);
     Ok(Usage { memory_bytes_per_saga: Some(each), ..usage })

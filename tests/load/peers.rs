@@ -1,0 +1,324 @@
+//! The same two sagas on other systems, by turns with Amends: each time new processes and a new server with
+//! the same settings.
+
+mod install;
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::process::Stdio;
+use std::time::Duration;
+
+use anyhow::{Context, ensure};
+use clap::ValueEnum;
+use comfy_table::{Table, presets};
+use metrics_exporter_prometheus::PrometheusHandle;
+use serde::{Deserialize, Serialize};
+use tokio::io::{AsyncBufReadExt, BufReader};
+use tokio::process::Command;
+
+use crate::arena::Arena;
+use crate::arguments::{Arguments, LoadArguments, Workload};
+use crate::chart::{self, Bars};
+use crate::compare::{self, median};
+use crate::meter::{Latencies, Meter, Sources, Usage};
+use install::Programs;
+
+/// What each of them runs.
+const WORKLOADS: [Workload; 2] = [Workload::Noop, Workload::ThreeStores];
+/// How much longer than the measurement a run may take: to start, and to end what is under way.
+const SPARE: Duration = Duration::from_secs(120);
+
+/// A system that keeps sagas.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, ValueEnum)]
+pub(crate) enum System {
+    Amends,
+    Restate,
+    OpenWorkflow,
+    Absurd,
+    DbosTypescript,
+    DbosPython,
+}
+
+/// What was measured of all of them.
+#[derive(Debug, Serialize)]
+pub(crate) struct Comparison {
+    in_flight: u32,
+    seconds: u64,
+    systems: Vec<Measured>,
+}
+
+#[derive(Debug, Serialize)]
+struct Measured {
+    #[serde(skip)]
+    system: System,
+    name: &'static str,
+    version: String,
+    keeps_sagas_in: &'static str,
+    /// Why it was not run to the end; none: it was.
+    not_run: Option<String>,
+    workloads: BTreeMap<String, Rounds>,
+}
+
+#[derive(Debug, Default, Serialize)]
+struct Rounds {
+    sagas_per_s: f64,
+    p50_ms: f64,
+    p99_ms: f64,
+    /// Of everything: PostgreSQL, the system with its client, and what it charges at.
+    cpu_us: f64,
+    /// How many times as fast Amends is, a round each; empty for itself.
+    ratios: Vec<f64>,
+    runs: Vec<Usage>,
+}
+
+/// What a peer's program says at the end.
+#[derive(Deserialize)]
+struct Said {
+    version: String,
+    #[serde(flatten)]
+    latencies: Latencies,
+}
+
+impl System {
+    fn name(self) -> &'static str {
+        match self {
+            Self::Amends => "Amends",
+            Self::Restate => "Restate",
+            Self::OpenWorkflow => "OpenWorkflow",
+            Self::Absurd => "absurd",
+            Self::DbosTypescript => "DBOS TypeScript",
+            Self::DbosPython => "DBOS Python",
+        }
+    }
+
+    fn keeps_sagas_in(self) -> &'static str {
+        if self == Self::Restate { "a log of its own" } else { "PostgreSQL" }
+    }
+}
+
+/// Runs those that `arguments` name, all unless told otherwise, as many rounds as they say.
+pub(crate) async fn run(
+    arguments: &Arguments,
+    recorder: &PrometheusHandle,
+) -> anyhow::Result<Comparison> {
+    let mut systems = match &arguments.only[..] {
+        [] => System::value_variants().to_vec(),
+        only => only.to_vec(),
+    };
+    systems.push(System::Amends);
+    systems.sort_unstable();
+    systems.dedup();
+    let mut all: Vec<Measured> = systems.into_iter().map(Measured::nothing).collect();
+    let programs = Programs::open()?;
+    for one in &mut all {
+        let installed = programs.install(one.system).await;
+        one.not_run = installed.err().map(|error| format!("{error:#}"));
+    }
+    for round in 0..arguments.rounds {
+        // Nobody is always the first one.
+        all.rotate_left(1);
+        for one in all.iter_mut().filter(|one| one.not_run.is_none()) {
+            for workload in WORKLOADS {
+                let done = one.run(workload, &programs, arguments, recorder).await;
+                if let Err(error) = done {
+                    eprintln!("{} failed: {error:#}", one.name);
+                    one.not_run = Some(format!("in round {}: {error:#}", round + 1));
+                    break;
+                }
+            }
+        }
+    }
+    all.sort_by_key(|one| one.system);
+    let comparison = Comparison {
+        in_flight: arguments.load.in_flight,
+        seconds: arguments.load.seconds,
+        systems: summed_up(all),
+    };
+    if let Some(file) = &arguments.chart {
+        std::fs::write(file, comparison.chart()).with_context(|| file.display().to_string())?;
+    }
+    Ok(comparison)
+}
+
+impl Measured {
+    fn nothing(system: System) -> Self {
+        Self {
+            system,
+            name: system.name(),
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            keeps_sagas_in: system.keeps_sagas_in(),
+            not_run: None,
+            workloads: BTreeMap::new(),
+        }
+    }
+
+    /// One run.
+    async fn run(
+        &mut self,
+        workload: Workload,
+        programs: &Programs,
+        arguments: &Arguments,
+        recorder: &PrometheusHandle,
+    ) -> anyhow::Result<()> {
+        let usage = if self.system == System::Amends {
+            compare::run(workload, &arguments.load)?
+        } else {
+            let (said, usage) =
+                peer(self.system, workload, programs, &arguments.load, recorder).await?;
+            self.version = said;
+            usage
+        };
+        let (rate, p50) = (usage.sagas_per_s, usage.p50_ms);
+        eprintln!("{}, {}: {rate:.0} sagas/s, p50 {p50:.1} ms", self.name, workload.name());
+        self.workloads.entry(workload.name()).or_default().runs.push(usage);
+        Ok(())
+    }
+}
+
+/// One run of a peer: what version it is, and what it cost.
+async fn peer(
+    system: System,
+    workload: Workload,
+    programs: &Programs,
+    load: &LoadArguments,
+    recorder: &PrometheusHandle,
+) -> anyhow::Result<(String, Usage)> {
+    let arena = Arena::open().await?;
+    programs.prepare(system, &arena.sagas_url).await?;
+    let mut command = Command::from(programs.command(system)?);
+    command
+        .env("WORKLOAD", workload.name())
+        .env("SAGAS_URL", &arena.sagas_url)
+        .env("INVENTORY_URL", &arena.inventory_url)
+        .env("ORDERS_URL", &arena.orders_url)
+        .env("CHARGE_URL", &arena.charge_url)
+        .env("IN_FLIGHT", load.in_flight.to_string())
+        .env("WARM_UP", load.warm_up.to_string())
+        .env("SECONDS", load.seconds.to_string())
+        .stdout(Stdio::piped())
+        .kill_on_drop(true);
+    let mut child = command.spawn().context("its program does not start")?;
+    let output = child.stdout.take().context("its output is a pipe")?;
+    let sources = Sources { url: &arena.sagas_url, postmaster: arena.postmaster(), recorder };
+    let measuring = async {
+        let mut lines = BufReader::new(output).lines();
+        while lines.next_line().await?.context("it ends before it is warm")? != "measure" {}
+        let meter = Meter::start(sources).await?;
+        let last = lines.next_line().await?.context("it ends without a result")?;
+        let said: Said = serde_json::from_str(&last).context("its last line is no result")?;
+        let usage = meter.stop(said.latencies).await?;
+        let status = child.wait().await?;
+        ensure!(status.success(), "it ended with {status}");
+        anyhow::Ok((said.version, usage.of(&workload.name(), load.in_flight, 1)))
+    };
+    let limit = Duration::from_secs(load.warm_up + load.seconds) + SPARE;
+    tokio::time::timeout(limit, measuring).await.context("it does not end")?
+}
+
+/// With the medians of all rounds, and how many times as fast Amends was in each.
+fn summed_up(mut all: Vec<Measured>) -> Vec<Measured> {
+    let rates = |one: &Measured, workload: &str| -> Vec<f64> {
+        let runs = one.workloads.get(workload).map_or(&[][..], |rounds| &rounds.runs);
+        runs.iter().map(|run| run.sagas_per_s).collect()
+    };
+    let ours: BTreeMap<String, Vec<f64>> = WORKLOADS
+        .map(|workload| (workload.name(), rates(&all[0], &workload.name())))
+        .into_iter()
+        .collect();
+    for one in &mut all {
+        let is_ours = one.system == System::Amends;
+        for (workload, rounds) in &mut one.workloads {
+            let middle = |value: fn(&Usage) -> f64| {
+                median(&rounds.runs.iter().map(value).collect::<Vec<_>>())
+            };
+            rounds.sagas_per_s = middle(|run| run.sagas_per_s);
+            rounds.p50_ms = middle(|run| run.p50_ms);
+            rounds.p99_ms = middle(|run| run.p99_ms);
+            rounds.cpu_us =
+                middle(|run| run.engine_cpu_us + run.postgres_cpu_us + run.gateway_cpu_us);
+            if !is_ours {
+                let pairs = ours[workload].iter().zip(&rounds.runs);
+                rounds.ratios = pairs.map(|(ours, run)| ours / run.sagas_per_s).collect();
+            }
+        }
+    }
+    all
+}
+
+impl Comparison {
+    /// A row for each system and saga.
+    pub(crate) fn text(&self) -> String {
+        let mut table = Table::new();
+        table.load_style(presets::ASCII_MARKDOWN);
+        table.set_header([
+            "system",
+            "saga",
+            "sagas/s",
+            "p50",
+            "p99",
+            "CPU a saga",
+            "commits a saga",
+            "Amends is faster",
+        ]);
+        for one in &self.systems {
+            for (workload, rounds) in &one.workloads {
+                table.add_row(row(one, workload, rounds));
+            }
+        }
+        let mut text = table.to_string();
+        for one in &self.systems {
+            if let Some(reason) = &one.not_run {
+                text += &format!("\n{} was not run to the end: {reason}", one.name);
+            }
+        }
+        text
+    }
+
+    fn chart(&self) -> String {
+        let ran = self.systems.iter().filter(|one| one.not_run.is_none());
+        let bars = ran.map(|one| {
+            let rate = |workload: Workload| {
+                one.workloads.get(&workload.name()).map_or(0.0, |rounds| rounds.sagas_per_s)
+            };
+            let label = format!("{} {}", one.name, one.version);
+            Bars {
+                label,
+                values: WORKLOADS.map(rate).to_vec(),
+                is_ours: one.system == System::Amends,
+            }
+        });
+        let titles = WORKLOADS.map(|workload| match workload {
+            Workload::Noop => "three steps that do nothing",
+            _ => "stock, order and charge in three stores",
+        });
+        let title = format!("Sagas a second, {} in flight, one machine", self.in_flight);
+        chart::bars(&title, &titles, &bars.collect::<Vec<_>>())
+    }
+}
+
+fn row(one: &Measured, workload: &str, rounds: &Rounds) -> [String; 8] {
+    let ratio = match &rounds.ratios[..] {
+        [] => String::new(),
+        ratios => {
+            let least = ratios.iter().copied().fold(f64::INFINITY, f64::min);
+            let most = ratios.iter().copied().fold(0.0, f64::max);
+            format!("{:.1} times ({least:.1} to {most:.1})", median(ratios))
+        }
+    };
+    let commits: Vec<f64> = rounds.runs.iter().map(|run| run.commits_per_saga).collect();
+    [
+        format!("{} {}", one.name, one.version),
+        workload.to_owned(),
+        format!("{:.0}", rounds.sagas_per_s),
+        format!("{:.1} ms", rounds.p50_ms),
+        format!("{:.1} ms", rounds.p99_ms),
+        format!("{:.0} us", rounds.cpu_us),
+        format!("{:.2}", median(&commits)),
+        ratio,
+    ]
+}
+
+/// Where the peers' programs are kept as written here.
+fn sources() -> &'static Path {
+    Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/load/peers"))
+}

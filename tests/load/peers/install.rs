@@ -1,0 +1,130 @@
+//! Gets the peers from the package registries, once, into the build's folder.
+
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+use anyhow::{Context, bail, ensure};
+
+use super::{System, sources};
+
+/// The peers' programs, with what they need.
+pub(crate) struct Programs {
+    folder: PathBuf,
+}
+
+impl Programs {
+    /// Beside this program.
+    pub(crate) fn open() -> anyhow::Result<Self> {
+        let program = std::env::current_exe()?;
+        let folder = program.ancestors().nth(2).context("this program is in no build folder")?;
+        Ok(Self { folder: folder.join("peers") })
+    }
+
+    /// Gets what `system` needs, if it is not there yet.
+    pub(crate) async fn install(&self, system: System) -> anyhow::Result<()> {
+        eprintln!("getting {system:?} ...");
+        match system {
+            System::Amends => Ok(()),
+            System::OpenWorkflow | System::DbosTypescript => self.node(),
+            System::DbosPython => self.python(),
+            // Its schema is made by a program in Python.
+            System::Absurd => self.node().and_then(|()| self.python()),
+            // Its server is a package for Node.
+            System::Restate => self.node().and_then(|()| self.restate()),
+        }
+    }
+
+    /// What must be in the database before its program starts.
+    pub(crate) async fn prepare(&self, system: System, sagas_url: &str) -> anyhow::Result<()> {
+        match system {
+            System::Absurd => run(Command::new(self.folder.join("python/venv/bin/absurdctl"))
+                .args(["init", "-d", sagas_url])
+                .stdout(Stdio::null())),
+            _ => Ok(()),
+        }
+    }
+
+    /// Its program.
+    pub(crate) fn command(&self, system: System) -> anyhow::Result<Command> {
+        let node = |program: &str| {
+            let mut command = Command::new("node");
+            command.arg(self.folder.join("node").join(program));
+            command
+        };
+        Ok(match system {
+            System::Amends => bail!("Amends is this program"),
+            System::OpenWorkflow => node("openworkflow.mjs"),
+            System::Absurd => node("absurd.mjs"),
+            System::DbosTypescript => node("dbos.mjs"),
+            System::DbosPython => {
+                let mut command = Command::new(self.folder.join("python/venv/bin/python"));
+                command.arg(self.folder.join("python/dbos_peer.py"));
+                command
+            }
+            System::Restate => {
+                let mut command = Command::new(self.folder.join("restate/release/restate-peer"));
+                command.env("RESTATE_SERVER", self.restate_server()?);
+                command
+            }
+        })
+    }
+
+    fn node(&self) -> anyhow::Result<()> {
+        let folder = self.folder.join("node");
+        if is_changed(&sources().join("node"), &folder)? || !folder.join("node_modules").exists() {
+            let mut npm = Command::new("npm");
+            npm.args(["install", "--no-audit", "--no-fund", "--no-package-lock", "--silent"]);
+            run(npm.current_dir(&folder))?;
+        }
+        Ok(())
+    }
+
+    fn python(&self) -> anyhow::Result<()> {
+        let folder = self.folder.join("python");
+        if is_changed(&sources().join("python"), &folder)? || !folder.join("venv").exists() {
+            run(Command::new("python3").args(["-m", "venv", "venv"]).current_dir(&folder))?;
+            let mut pip = Command::new(folder.join("venv/bin/pip"));
+            run(pip.args(["install", "-q", "-r", "requirements.txt"]).current_dir(&folder))?;
+        }
+        Ok(())
+    }
+
+    fn restate(&self) -> anyhow::Result<()> {
+        run(Command::new("cargo")
+            .args(["build", "--release", "--locked", "--quiet", "--target-dir"])
+            .arg(self.folder.join("restate"))
+            .current_dir(sources().join("restate")))
+    }
+
+    /// The package has one for each kind of machine, and installs the one that fits.
+    fn restate_server(&self) -> anyhow::Result<PathBuf> {
+        let packages = self.folder.join("node/node_modules/@restatedev");
+        let found = std::fs::read_dir(&packages)?.flatten().find_map(|package| {
+            let program = package.path().join("bin/restate-server");
+            program.exists().then_some(program)
+        });
+        found.with_context(|| format!("no restate-server in {}", packages.display()))
+    }
+}
+
+/// Copies the files of a folder, and says whether one of them was another before.
+fn is_changed(from: &Path, to: &Path) -> anyhow::Result<bool> {
+    std::fs::create_dir_all(to)?;
+    let mut changed = false;
+    for file in std::fs::read_dir(from)? {
+        let file = file?;
+        let (text, copy) = (std::fs::read(file.path())?, to.join(file.file_name()));
+        if std::fs::read(&copy).ok().as_ref() != Some(&text) {
+            std::fs::write(copy, text)?;
+            changed = true;
+        }
+    }
+    Ok(changed)
+}
+
+fn run(command: &mut Command) -> anyhow::Result<()> {
+    let program = command.get_program().to_string_lossy().into_owned();
+    let status = command.status().with_context(|| format!("can not run {program}"))?;
+    ensure!(status.success(), "{program} ended with {status}");
+    Ok(())
+}

@@ -1,0 +1,97 @@
+//! Restate's server: it keeps the sagas in a log of its own, not in PostgreSQL.
+
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, ensure};
+use tempfile::TempDir;
+
+/// How long it may take to start.
+const STARTS_WITHIN: Duration = Duration::from_secs(60);
+
+/// A server on free ports of the loopback. Ends, with all that it kept, when this is dropped.
+pub(crate) struct Server {
+    pub(crate) admin: String,
+    pub(crate) ingress: String,
+    child: Child,
+    _directory: TempDir,
+}
+
+impl Server {
+    /// Starts the program that `RESTATE_SERVER` names. With one partition, which is faster here than its
+    /// default of 24 and than two.
+    pub(crate) async fn start() -> anyhow::Result<Self> {
+        let program = std::env::var("RESTATE_SERVER").context("RESTATE_SERVER is not set")?;
+        let directory = tempfile::tempdir()?;
+        let [node, admin, ingress] = free_ports()?;
+        let base = directory.path().display();
+        let config = format!(
+            "base-dir = \"{base}\"\n\
+             listen-mode = \"tcp\"\n\
+             bind-ip = \"127.0.0.1\"\n\
+             bind-port = {node}\n\
+             advertised-address = \"http://127.0.0.1:{node}\"\n\
+             disable-telemetry = true\n\
+             log-filter = \"warn\"\n\
+             default-num-partitions = 1\n\
+             [admin]\nbind-address = \"127.0.0.1:{admin}\"\n\
+             [ingress]\nbind-address = \"127.0.0.1:{ingress}\"\n"
+        );
+        let file = directory.path().join("restate.toml");
+        std::fs::write(&file, config)?;
+        let mut command = Command::new(&program);
+        command.arg("--no-logo").env("RESTATE_CONFIG", &file);
+        command.stdout(Stdio::null()).stderr(Stdio::null());
+        let child = command.spawn().with_context(|| format!("can not start {program}"))?;
+        let url = |port| format!("http://127.0.0.1:{port}");
+        let server =
+            Self { admin: url(admin), ingress: url(ingress), child, _directory: directory };
+        server.answers().await?;
+        Ok(server)
+    }
+
+    async fn answers(&self) -> anyhow::Result<()> {
+        let end = Instant::now() + STARTS_WITHIN;
+        for door in [&self.admin, &self.ingress] {
+            let (http, health) = (reqwest::Client::new(), match door == &self.admin {
+                true => format!("{door}/health"),
+                false => format!("{door}/restate/health"),
+            });
+            let is_well = async || Ok::<_, reqwest::Error>(http.get(&health).send().await?.status().is_success());
+            while !is_well().await.unwrap_or(false) {
+                ensure!(Instant::now() < end, "{health} does not answer");
+                tokio::time::sleep(Duration::from_millis(100)).await;
+            }
+        }
+        Ok(())
+    }
+
+    /// Tells it where the handlers are.
+    pub(crate) async fn register(&self, handlers: &str) -> anyhow::Result<()> {
+        let deployment = serde_json::json!({"uri": handlers, "force": true});
+        let url = format!("{}/deployments", self.admin);
+        let answer = reqwest::Client::new().post(url).json(&deployment).send().await?;
+        let status = answer.status();
+        ensure!(status.is_success(), "{status}: {}", answer.text().await?);
+        Ok(())
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        // What it kept is of no use any more.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+pub(crate) fn free_ports<const N: usize>() -> anyhow::Result<[u16; N]> {
+    let mut listeners = Vec::new();
+    let mut ports = [0; N];
+    for port in &mut ports {
+        let listener = std::net::TcpListener::bind(("127.0.0.1", 0))?;
+        *port = listener.local_addr()?.port();
+        listeners.push(listener);
+    }
+    Ok(ports)
+}
