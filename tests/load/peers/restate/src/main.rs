@@ -102,7 +102,8 @@ async fn main() -> anyhow::Result<()> {
     let began = Instant::now();
     let latencies = customers.run(Duration::from_secs(number("SECONDS")?)).await?;
     let seconds = began.elapsed().as_secs_f64();
-    let quantile = |q: f64| latencies[((q * latencies.len() as f64) as usize).min(latencies.len() - 1)];
+    let quantile =
+        |q: f64| latencies[((q * latencies.len() as f64) as usize).min(latencies.len() - 1)];
     let measured = json!({
         "version": format!("server {}, SDK 0.13", std::env::var("RESTATE_VERSION").unwrap_or_default()),
         "seconds": seconds,

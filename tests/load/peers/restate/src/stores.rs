@@ -6,8 +6,7 @@ use sqlx::PgPool;
 use sqlx::postgres::PgPoolOptions;
 
 const CONNECTIONS: u32 = 16;
-const TAKE: &str =
-    "update stock set available = available - $2 where sku = $1 and available >= $2";
+const TAKE: &str = "update stock set available = available - $2 where sku = $1 and available >= $2";
 const RESERVE: &str =
     "insert into reservation (saga, sku, quantity) values ($1, $2, $3) on conflict do nothing";
 const CREATE: &str = "insert into orders (saga, customer, sku, quantity, amount, status)
