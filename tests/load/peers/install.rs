@@ -4,8 +4,15 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use anyhow::{Context, bail, ensure};
+use serde::Deserialize;
 
 use super::{System, sources};
+
+/// What npm knows of a package.
+#[derive(Deserialize)]
+struct Package {
+    version: String,
+}
 
 /// The peers' programs, with what they need.
 pub(crate) struct Programs {
@@ -48,7 +55,8 @@ impl Programs {
     pub(crate) fn command(&self, system: System) -> anyhow::Result<Command> {
         let node = |program: &str| {
             let mut command = Command::new("node");
-            command.arg(self.folder.join("node").join(program));
+            // What DBOS does with its driver will be deprecated some day: nothing about the measurement.
+            command.arg("--no-deprecation").arg(self.folder.join("node").join(program));
             command
         };
         Ok(match system {
@@ -63,7 +71,9 @@ impl Programs {
             }
             System::Restate => {
                 let mut command = Command::new(self.folder.join("restate/release/restate-peer"));
-                command.env("RESTATE_SERVER", self.restate_server()?);
+                command
+                    .env("RESTATE_SERVER", self.restate_server()?)
+                    .env("RESTATE_VERSION", self.restate_version()?);
                 command
             }
         })
@@ -104,6 +114,12 @@ impl Programs {
             program.exists().then_some(program)
         });
         found.with_context(|| format!("no restate-server in {}", packages.display()))
+    }
+
+    fn restate_version(&self) -> anyhow::Result<String> {
+        let package = "node/node_modules/@restatedev/restate-server/package.json";
+        let about: Package = serde_json::from_slice(&std::fs::read(self.folder.join(package))?)?;
+        Ok(about.version)
     }
 }
 

@@ -84,6 +84,7 @@ async fn main() -> anyhow::Result<()> {
     let number = |name: &'static str| -> anyhow::Result<u64> {
         Ok(std::env::var(name).context(name)?.parse().context(name)?)
     };
+    let version = std::env::var("RESTATE_VERSION").context("RESTATE_VERSION is not set")?;
     let server = Server::start().await?;
     let [port] = free_ports()?;
     let endpoint = Endpoint::builder().bind(Saga(Arc::new(Stores::open()?))).build();
@@ -105,7 +106,7 @@ async fn main() -> anyhow::Result<()> {
     let quantile =
         |q: f64| latencies[((q * latencies.len() as f64) as usize).min(latencies.len() - 1)];
     let measured = json!({
-        "version": format!("server {}, SDK 0.13", std::env::var("RESTATE_VERSION").unwrap_or_default()),
+        "version": format!("{version} (SDK 0.13)"),
         "seconds": seconds,
         "sagas": latencies.len(),
         "p50_ms": quantile(0.5),
