@@ -99,9 +99,9 @@ pub(crate) struct LoadArguments {
     /// How many engines share the database
     #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=8))]
     pub(crate) nodes: u32,
-    /// How many connections commit, of each node
-    #[arg(long, default_value_t = 2, value_parser = clap::value_parser!(u8).range(1..=64))]
-    pub(crate) lanes: u8,
+    /// How many connections commit, of each node: one unless told otherwise, two for the floor
+    #[arg(long, value_parser = clap::value_parser!(u8).range(1..=64))]
+    pub(crate) lanes: Option<u8>,
     /// In which order the carts come, and who is declined
     #[arg(long, default_value_t = 1)]
     pub(crate) seed: u64,
@@ -142,10 +142,10 @@ impl LoadArguments {
             format!("--seconds={seconds}"),
             format!("--warm-up={warm_up}"),
             format!("--nodes={nodes}"),
-            format!("--lanes={lanes}"),
             format!("--seed={seed}"),
             format!("--ended={ended}"),
         ];
+        words.extend(lanes.map(|lanes| format!("--lanes={lanes}")));
         words.extend(lines.map(|lines| format!("--lines={lines}")));
         words.extend(skus.map(|skus| format!("--skus={skus}")));
         words.extend(rate.map(|rate| format!("--rate={rate}")));

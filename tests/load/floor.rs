@@ -46,6 +46,8 @@ const SESSION: &str = "
     set plan_cache_mode = force_generic_plan; set jit = off;
     set enable_hashjoin = off; set enable_mergejoin = off; set enable_seqscan = off";
 
+/// One writes while the other waits for the disk.
+const LANES: u8 = 2;
 const BATCH_MAX: usize = 500;
 const QUEUE_MAX: usize = 8_192;
 const STEPS: i16 = 3;
@@ -67,11 +69,11 @@ struct Write {
 }
 
 impl Floor {
-    /// Makes its tables at `url`, and opens so many connections that write. A saga writes `input` once and
-    /// `output` with each step.
+    /// Makes its tables at `url`, and opens so many connections that write, [`LANES`] unless told
+    /// otherwise. A saga writes `input` once and `output` with each step.
     pub(crate) async fn open(
         url: &str,
-        lanes: u8,
+        lanes: Option<u8>,
         input: Vec<u8>,
         output: Vec<u8>,
     ) -> anyhow::Result<Self> {
@@ -79,7 +81,7 @@ impl Floor {
         connection.execute(TABLES).await?;
         connection.close().await?;
         let mut queues = Vec::new();
-        for _ in 0..lanes {
+        for _ in 0..lanes.unwrap_or(LANES) {
             let mut connection = PgConnection::connect(url).await?;
             connection.execute(SESSION).await?;
             let (queue, queued) = mpsc::channel(QUEUE_MAX);

@@ -33,7 +33,7 @@ impl Nodes {
         let mut engines = Vec::new();
         for number in 0..arguments.nodes {
             let mut settings = Settings::new(url);
-            settings.lanes = arguments.lanes.into();
+            settings.lanes = arguments.lanes.map_or(settings.lanes, usize::from);
             settings.node_name = format!("load-{number}");
             engines.push(Engine::start(settings, registry()?).await?);
         }

@@ -76,9 +76,9 @@ impl Workflow for Holds {
     }
 }
 
-async fn node(url: &str, lanes: u8, place: &Arc<Place>) -> anyhow::Result<Engine> {
+async fn node(url: &str, lanes: Option<u8>, place: &Arc<Place>) -> anyhow::Result<Engine> {
     let mut settings = Settings::new(url);
-    settings.lanes = lanes.into();
+    settings.lanes = lanes.map_or(settings.lanes, usize::from);
     settings.lease_ttl = LEASE_TTL;
     Ok(Engine::start(settings, Registry::new().workflow::<Holds>(place)).await?)
 }
