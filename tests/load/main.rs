@@ -33,7 +33,7 @@ use std::sync::Arc;
 use clap::Parser;
 use engine::Registry;
 use local_postgres::LocalPostgres;
-use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle};
+use metrics_exporter_prometheus::PrometheusHandle;
 
 use arguments::{Arguments, LoadArguments, Output, Workload};
 use load::{Job, drive};
@@ -66,7 +66,7 @@ fn main() -> anyhow::Result<()> {
             (sweep.text(), serde_json::to_string(&sweep)?)
         }
         [Workload::Peers] => {
-            let recorder = PrometheusBuilder::new().install_recorder()?;
+            let recorder = meter::recorder()?;
             let comparison = runtime()?.block_on(peers::run(&arguments, &recorder))?;
             (comparison.text(), serde_json::to_string(&comparison)?)
         }
@@ -84,7 +84,7 @@ fn main() -> anyhow::Result<()> {
 fn measure(workload: Workload, arguments: &LoadArguments) -> anyhow::Result<Usage> {
     // For the gateway's client. Another provider would do as well.
     let _ = rustls::crypto::ring::default_provider().install_default();
-    let recorder = PrometheusBuilder::new().install_recorder()?;
+    let recorder = meter::recorder()?;
     if workload == Workload::ThreeStores {
         return three_stores(arguments, &recorder);
     }

@@ -1,11 +1,28 @@
 //! What a run cost: throughput, latencies, commits, WAL, CPU and memory.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use hdrhistogram::Histogram;
-use metrics_exporter_prometheus::PrometheusHandle;
+use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle};
 use serde::{Deserialize, Serialize};
 use sqlx::{AssertSqlSafe, Connection, Executor, PgConnection};
+
+/// How often the counters are added up.
+const UPKEEP_EVERY: Duration = Duration::from_secs(5);
+
+/// Starts to count what the engine says. Once a process.
+pub(crate) fn recorder() -> anyhow::Result<PrometheusHandle> {
+    let recorder = PrometheusBuilder::new().install_recorder()?;
+    let upkeep = recorder.clone();
+    // As the program does. Until they are added up each number is kept.
+    std::thread::spawn(move || {
+        loop {
+            std::thread::sleep(UPKEEP_EVERY);
+            upkeep.run_upkeep();
+        }
+    });
+    Ok(recorder)
+}
 
 /// Where the counters are.
 #[derive(Clone, Copy)]
