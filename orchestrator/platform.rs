@@ -33,7 +33,7 @@ pub(crate) use keys::{FirstKey, issue, print, revoke};
 pub(crate) const STORE_CONNECTIONS_MAX: u32 = 4;
 
 /// How many connections commit the engine's work, unless something else is said.
-pub(crate) const LANES: u8 = 1;
+pub(crate) const LANES: u8 = EngineSettings::LANES;
 
 /// How long the stores' connections may take to end when the program stops.
 const CLOSE_WITHIN: Duration = Duration::from_secs(3);

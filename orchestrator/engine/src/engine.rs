@@ -41,13 +41,16 @@ pub struct Settings {
 }
 
 impl Settings {
-    /// One lane, a lease of 10 s, durable.
+    /// How many lanes there are unless told otherwise.
+    pub const LANES: u8 = 1;
+
+    /// [`Settings::LANES`], a lease of 10 s, durable.
     pub fn new(database_url: impl Into<String>) -> Self {
         let node_name = format!("{}-{}", hostname(), std::process::id());
         Self {
             database_url: database_url.into(),
             node_name,
-            lanes: 1,
+            lanes: Self::LANES.into(),
             lease_ttl: Duration::from_secs(10),
             durability: Durability::Required,
         }

@@ -9,7 +9,7 @@ use sqlx::{ConnectOptions, Connection};
 use crate::error::{StoreError, is_broken, is_passing};
 use crate::gather::Gather;
 use crate::id::SagaId;
-use connections::Connections;
+use connections::{ACQUIRE_TIMEOUT, Connections};
 use query::Loaded;
 
 pub mod connections;
@@ -54,8 +54,6 @@ const SCAN_TIMEOUT: Duration = Duration::from_secs(12);
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(4);
 /// The same of what somebody asks who can ask another node instead.
 const LOOK_UP_TIMEOUT: Duration = Duration::from_secs(2);
-/// How long a connection may take to be made or to become free.
-const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(2);
 /// How many connections the API shares.
 pub(crate) const POOL_CONNECTIONS_MAX: u32 = 8;
 

@@ -13,8 +13,8 @@ use sqlx::{Connection, PgConnection};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
 use tokio::time::{Instant, timeout, timeout_at};
 
-/// How long to wait for a connection, one that is free or a new one.
-const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(2);
+/// How long a connection may take to be made or to become free.
+pub const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(2);
 /// One that was not used for so long is asked for a sign of life first: its server may be gone.
 const UNUSED_MAX: Duration = Duration::from_secs(5);
 /// How long to wait for the sign of life.
@@ -68,7 +68,7 @@ impl Connections {
         Self(Arc::new(Shared { options, connections_max, places, state: Mutex::default() }))
     }
 
-    /// A connection within two seconds, or why there is none.
+    /// A connection, within [`ACQUIRE_TIMEOUT`], or why there is none.
     pub async fn lease(&self) -> Result<Lease, sqlx::Error> {
         let deadline = Instant::now() + ACQUIRE_TIMEOUT;
         let place = timeout_at(deadline, self.0.places.clone().acquire_owned()).await;
