@@ -51,19 +51,11 @@ impl Server {
     }
 
     async fn answers(&self) -> anyhow::Result<()> {
-        let end = Instant::now() + STARTS_WITHIN;
-        for door in [&self.admin, &self.ingress] {
-            let (http, health) = (
-                reqwest::Client::new(),
-                match door == &self.admin {
-                    true => format!("{door}/health"),
-                    false => format!("{door}/restate/health"),
-                },
-            );
-            let is_well = async || {
-                Ok::<_, reqwest::Error>(http.get(&health).send().await?.status().is_success())
-            };
-            while !is_well().await.unwrap_or(false) {
+        let (end, http) = (Instant::now() + STARTS_WITHIN, reqwest::Client::new());
+        let admin = format!("{}/health", self.admin);
+        let ingress = format!("{}/restate/health", self.ingress);
+        for health in [admin, ingress] {
+            while !http.get(&health).send().await.is_ok_and(|answer| answer.status().is_success()) {
                 ensure!(Instant::now() < end, "{health} does not answer");
                 tokio::time::sleep(Duration::from_millis(100)).await;
             }
