@@ -31,8 +31,8 @@ pub struct Settings {
     /// What operators call this node: host and process.
     pub node_name: String,
     /// How many connections commit; a shard belongs to one of them. What waits during one commit is the
-    /// next, so each further lane makes all commits smaller: it pays only where one keeps a core of the
-    /// server busy, and there are more.
+    /// next, so each further lane makes all commits smaller: it pays only where very many sagas do
+    /// little.
     pub lanes: usize,
     /// How long a node that died keeps its shards.
     pub lease_ttl: Duration,
