@@ -7,7 +7,6 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use sqlx::Executor;
-use sqlx::postgres::PgConnection;
 use tokio::sync::{mpsc, oneshot};
 use uuid::Uuid;
 
@@ -15,7 +14,7 @@ use crate::error::StoreError;
 use crate::id::SagaId;
 use crate::metrics::Meters;
 use crate::store::Store;
-use crate::store::record::{Record, own_keys, record};
+use crate::store::record::{Record, Recorded, Recorder};
 
 /// The most sagas in one commit: nearly all of the gain is there at 250.
 const BATCH_MAX: usize = 500;
@@ -57,7 +56,7 @@ impl Lane {
     pub(crate) fn start(store: Store, meters: Meters) -> (Self, tokio::task::JoinHandle<()>) {
         let (queue, queued) = mpsc::channel(QUEUE_MAX);
         let down = Arc::new(AtomicBool::new(false));
-        let writer = Writer { store, meters, connection: None, down: down.clone() };
+        let writer = Writer { store, meters, recorder: None, down: down.clone() };
         (Self { queue, down }, tokio::spawn(writer.run(queued)))
     }
 
@@ -94,7 +93,7 @@ pub(crate) enum LaneFull {
 struct Writer {
     store: Store,
     meters: Meters,
-    connection: Option<PgConnection>,
+    recorder: Option<Recorder>,
     down: Arc<AtomicBool>,
 }
 
@@ -157,36 +156,32 @@ impl Writer {
     }
 
     async fn own_keys(&mut self, records: &[&Record]) -> Result<Vec<SagaId>, sqlx::Error> {
-        let Some(connection) = &mut self.connection else { return Err(sqlx::Error::PoolClosed) };
-        let asking = own_keys(connection, records);
+        let Some(recorder) = &mut self.recorder else { return Err(sqlx::Error::PoolClosed) };
+        let asking = recorder.own_keys(records);
         tokio::time::timeout(COMMIT_TIMEOUT, asking).await.unwrap_or(Err(sqlx::Error::PoolTimedOut))
     }
 
-    async fn connect(&self) -> Result<PgConnection, StoreError> {
+    async fn connect(&self) -> Result<Recorder, StoreError> {
         let mut connection = self.store.connection().await?;
         if crate::planted!(AsyncCommit) {
             connection.execute("set synchronous_commit = off").await?;
         }
-        Ok(connection)
+        Ok(Recorder::new(connection))
     }
 
-    async fn attempt(
-        &mut self,
-        records: &[&Record],
-        again: bool,
-    ) -> Result<crate::store::record::Recorded, StoreError> {
-        let connection = match &mut self.connection {
-            Some(connection) => connection,
+    async fn attempt(&mut self, records: &[&Record], again: bool) -> Result<Recorded, StoreError> {
+        let recorder = match &mut self.recorder {
+            Some(recorder) => recorder,
             None => {
                 // Whatever is wrong with a connection that is being made, another may do better.
-                let connection = self.connect().await.map_err(|error| match error {
+                let recorder = self.connect().await.map_err(|error| match error {
                     StoreError::Refused(error) => StoreError::Unavailable(error),
                     error => error,
                 })?;
-                self.connection.insert(connection)
+                self.recorder.insert(recorder)
             }
         };
-        match tokio::time::timeout(COMMIT_TIMEOUT, record(connection, records, again)).await {
+        match tokio::time::timeout(COMMIT_TIMEOUT, recorder.record(records, again)).await {
             Ok(recorded) => recorded,
             Err(_) => Err(StoreError::unavailable(sqlx::Error::PoolTimedOut)),
         }
@@ -195,7 +190,7 @@ impl Writer {
     /// A commit whose answer was lost may be there or not. The same batch is written again under
     /// the fence: rows that are there already are our own.
     async fn reconnect(&mut self, error: &sqlx::Error) {
-        if self.connection.take().is_some() {
+        if self.recorder.take().is_some() {
             self.meters.ambiguous_commits.increment(1);
             tracing::warn!(%error, "the amends database does not answer; its lane tries again");
         }

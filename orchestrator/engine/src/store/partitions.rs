@@ -59,7 +59,7 @@ impl Store {
 
     /// For how many weeks from now on, without a gap, the partitions are there.
     pub(crate) async fn weeks_ahead(&self, now: OffsetDateTime) -> Result<usize, StoreError> {
-        let weeks: Vec<_> = mondays(now, now + AHEAD).map(names_of).collect();
+        let weeks: Vec<_> = weeks(now, now + AHEAD).map(Week::partitions).collect();
         let all: Vec<&String> = weeks.iter().flatten().collect();
         let query = sqlx::query_scalar(THERE).bind(all);
         let there: Vec<String> =
@@ -86,13 +86,47 @@ pub(crate) async fn furnish(
     make_partitions(connection, now).await
 }
 
+/// One week of the history, from Monday to Monday, in UTC.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Week {
+    monday: OffsetDateTime,
+}
+
+impl Week {
+    /// The one that `at` is in.
+    pub(crate) fn at(at: OffsetDateTime) -> Self {
+        let days = i64::from(at.weekday().number_days_from_monday());
+        Self { monday: (at - Duration::days(days)).replace_time(Time::MIDNIGHT) }
+    }
+
+    pub(crate) fn begins(self) -> OffsetDateTime {
+        self.monday
+    }
+
+    pub(crate) fn ends(self) -> OffsetDateTime {
+        self.monday + Duration::weeks(1)
+    }
+
+    /// Its partitions: of the sagas, and of their entries.
+    pub(crate) fn partitions(self) -> [String; 2] {
+        let (year, week, _) = self.monday.to_iso_week_date();
+        TABLES.map(|table| format!("saga.{table}_{year}w{week:02}"))
+    }
+}
+
+/// The weeks of which something lies between `from` and `to`.
+fn weeks(from: OffsetDateTime, to: OffsetDateTime) -> impl Iterator<Item = Week> {
+    let next = |week: &Week| Some(Week { monday: week.ends() });
+    std::iter::successors(Some(Week::at(from)), next).take_while(move |week| week.begins() < to)
+}
+
 async fn make_partitions(
     connection: &mut PgConnection,
     now: OffsetDateTime,
 ) -> Result<(), StoreError> {
-    for monday in mondays(now - BEHIND, now + AHEAD) {
-        let (from, to) = (SagaId::floor(monday), SagaId::floor(monday + Duration::weeks(1)));
-        for (table, name) in TABLES.into_iter().zip(names_of(monday)) {
+    for week in weeks(now - BEHIND, now + AHEAD) {
+        let (from, to) = (SagaId::floor(week.begins()), SagaId::floor(week.ends()));
+        for (table, name) in TABLES.into_iter().zip(week.partitions()) {
             // Rows are written once or twice and found by their keys: no need to look again soon.
             let make = format!(
                 "create table if not exists {name} \
@@ -108,21 +142,4 @@ async fn make_partitions(
         }
     }
     Ok(())
-}
-
-/// The beginnings of the weeks of which something lies between `from` and `to`.
-fn mondays(from: OffsetDateTime, to: OffsetDateTime) -> impl Iterator<Item = OffsetDateTime> {
-    let next = |monday: &OffsetDateTime| Some(*monday + Duration::weeks(1));
-    std::iter::successors(Some(monday_of(from)), next).take_while(move |monday| *monday < to)
-}
-
-/// The partitions of the week that begins at `monday`, one a table.
-fn names_of(monday: OffsetDateTime) -> [String; 2] {
-    let (year, week, _) = monday.to_iso_week_date();
-    TABLES.map(|table| format!("saga.{table}_{year}w{week:02}"))
-}
-
-fn monday_of(at: OffsetDateTime) -> OffsetDateTime {
-    let days = i64::from(at.weekday().number_days_from_monday());
-    (at - Duration::days(days)).replace_time(Time::MIDNIGHT)
 }

@@ -1,7 +1,9 @@
 //! Writes what many sagas have to write, in one statement and one commit, under the fence.
 
+pub(crate) mod statement;
+
 use std::borrow::Cow;
-use std::sync::LazyLock;
+use std::sync::Arc;
 
 use sqlx::postgres::PgConnection;
 use sqlx::{AssertSqlSafe, Row};
@@ -15,12 +17,7 @@ use crate::store::text::storable;
 use crate::summary::Standing;
 use crate::view::Phase;
 
-/// For records that may be there already.
-pub(crate) const RECORD_AGAIN: &str = include_str!("record.sql");
-
-/// For records that are new: a row that is there already is an error.
-pub(crate) static RECORD: LazyLock<String> =
-    LazyLock::new(|| RECORD_AGAIN.replace("on conflict do nothing -- again\n", "\n"));
+use statement::{RECORD, RECORD_AGAIN, WeekStatement, unfenced};
 
 /// What one saga has to write in one commit.
 #[derive(Debug)]
@@ -118,32 +115,80 @@ select k.saga_id from saga.start_key k
   join unnest($1::smallint[], $2::bytea[], $3::uuid[]) mine(shard_id, key_hash, saga_id)
     on k.shard_id = mine.shard_id and k.key_hash = mine.key_hash and k.saga_id = mine.saga_id";
 
-/// Which of the starts own their key, after a commit whose answer was lost.
-pub(crate) async fn own_keys(
-    connection: &mut PgConnection,
-    records: &[&Record],
-) -> Result<Vec<SagaId>, sqlx::Error> {
-    let starts = records.iter().filter_map(|record| {
-        let key = record.start.as_ref()?.key.as_ref()?;
-        Some((record.saga_id, &key.hash[..]))
-    });
-    let (ids, hashes): (Vec<SagaId>, Vec<&[u8]>) = starts.unzip();
-    let shards: Vec<ShardId> = ids.iter().map(|id| id.shard()).collect();
-    let query = sqlx::query_scalar(OWN_KEYS).bind(shards).bind(hashes).bind(ids);
-    query.fetch_all(connection).await
+/// A connection that records.
+#[derive(Debug)]
+pub(crate) struct Recorder {
+    connection: PgConnection,
+    /// The statement for the week of the last records.
+    week: Option<WeekStatement>,
 }
 
-/// Writes `records`: all of them, or none if a fence is lost. `again`: they may be there already.
-pub(crate) async fn record(
-    connection: &mut PgConnection,
-    records: &[&Record],
-    again: bool,
-) -> Result<Recorded, StoreError> {
-    let mut fences: Vec<(ShardId, Uuid)> =
-        records.iter().map(|record| (record.saga_id.shard(), record.fence)).collect();
-    fences.sort_unstable();
-    fences.dedup();
-    let (shards, fences): (Vec<ShardId>, Vec<Uuid>) = fences.into_iter().unzip();
+impl Recorder {
+    pub(crate) fn new(connection: PgConnection) -> Self {
+        Self { connection, week: None }
+    }
+
+    /// Writes `records`: all of them, or none if a fence is lost. `again`: they may be there already.
+    pub(crate) async fn record(
+        &mut self,
+        records: &[&Record],
+        again: bool,
+    ) -> Result<Recorded, StoreError> {
+        let mut fences: Vec<(ShardId, Uuid)> =
+            records.iter().map(|record| (record.saga_id.shard(), record.fence)).collect();
+        fences.sort_unstable();
+        fences.dedup();
+        let (shards, fences): (Vec<ShardId>, Vec<Uuid>) = fences.into_iter().unzip();
+        #[cfg(feature = "testing")]
+        if crate::planted!(FenceOnlyRead) {
+            let held = fences_held(&mut self.connection, &shards, &fences).await?;
+            if held.len() < fences.len() {
+                return Ok(Recorded { held, keyed: Vec::new() });
+            }
+        }
+        let query = sqlx::query(AssertSqlSafe(self.statement(records, again)));
+        let query = bind(query.bind(shards).bind(fences), records);
+        if records.iter().any(|record| record.marks.before_commit()) {
+            return Err(StoreError::unavailable(sqlx::Error::PoolClosed));
+        }
+        let row = query.fetch_one(&mut self.connection).await?;
+        let held: Option<Vec<Uuid>> = row.try_get("held")?;
+        let keyed: Option<Vec<SagaId>> = row.try_get("keyed")?;
+        Ok(Recorded { held: held.unwrap_or_default(), keyed: keyed.unwrap_or_default() })
+    }
+
+    fn statement(&mut self, records: &[&Record], again: bool) -> Arc<str> {
+        if crate::planted!(NoFence) || crate::planted!(FenceOnlyRead) {
+            return unfenced().into();
+        }
+        if !self.week.as_ref().is_some_and(|week| week.fits(records)) {
+            let week = records.first().map(|record| WeekStatement::of(record.saga_id));
+            self.week = week.filter(|week| week.fits(records));
+        }
+        match &self.week {
+            Some(week) => week.text(again),
+            None if again => RECORD_AGAIN.into(),
+            None => RECORD.as_str().into(),
+        }
+    }
+
+    /// Which of the starts own their key, after a commit whose answer was lost.
+    pub(crate) async fn own_keys(
+        &mut self,
+        records: &[&Record],
+    ) -> Result<Vec<SagaId>, sqlx::Error> {
+        let starts = records.iter().filter_map(|record| {
+            let key = record.start.as_ref()?.key.as_ref()?;
+            Some((record.saga_id, &key.hash[..]))
+        });
+        let (ids, hashes): (Vec<SagaId>, Vec<&[u8]>) = starts.unzip();
+        let shards: Vec<ShardId> = ids.iter().map(|id| id.shard()).collect();
+        let query = sqlx::query_scalar(OWN_KEYS).bind(shards).bind(hashes).bind(ids);
+        query.fetch_all(&mut self.connection).await
+    }
+}
+
+fn bind<'a>(query: Query<'a>, records: &[&'a Record]) -> Query<'a> {
     let (mut starts, mut entries) = (Starts::default(), Entries::default());
     let (mut rows, mut taken) = (Rows::default(), (Vec::new(), Vec::new()));
     for record in records {
@@ -160,38 +205,7 @@ pub(crate) async fn record(
             taken.1.push(*message);
         }
     }
-    #[cfg(feature = "testing")]
-    if crate::planted!(FenceOnlyRead) {
-        let held = fences_held(connection, &shards, &fences).await?;
-        if held.len() < fences.len() {
-            return Ok(Recorded { held, keyed: Vec::new() });
-        }
-    }
-    let query = match crate::planted!(NoFence) || crate::planted!(FenceOnlyRead) {
-        true => sqlx::query(AssertSqlSafe(unfenced())),
-        false => sqlx::query(AssertSqlSafe(if again { RECORD_AGAIN } else { &RECORD })),
-    };
-    let query = query.bind(shards).bind(fences);
-    let query = rows.bind(entries.bind(starts.bind(query))).bind(taken.0).bind(taken.1);
-    if records.iter().any(|record| record.marks.before_commit()) {
-        return Err(StoreError::unavailable(sqlx::Error::PoolClosed));
-    }
-    let row = query.fetch_one(connection).await?;
-    let held: Option<Vec<Uuid>> = row.try_get("held")?;
-    let keyed: Option<Vec<SagaId>> = row.try_get("keyed")?;
-    Ok(Recorded { held: held.unwrap_or_default(), keyed: keyed.unwrap_or_default() })
-}
-
-/// [`RECORD_AGAIN`] as the planted bugs have it: whatever the fence is, it holds; and an older row
-/// replaces a newer one.
-fn unfenced() -> String {
-    let wrong = [
-        ("select s.fence\n", "select f.fence\n"),
-        ("and s.fence = f.fence", ""),
-        ("for share of s", ""),
-        ("and s.rev <= c.rev", ""),
-    ];
-    wrong.iter().fold(RECORD_AGAIN.to_owned(), |sql, (right, wrong)| sql.replace(right, wrong))
+    rows.bind(entries.bind(starts.bind(query))).bind(taken.0).bind(taken.1)
 }
 
 /// The fences that hold at this moment, as the planted bug `fence_only_read` asks for them.

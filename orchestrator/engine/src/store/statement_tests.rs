@@ -1,11 +1,22 @@
-//! Every statement of the engine is prepared against a migrated database.
+//! Every statement of the engine is prepared against a migrated database, and that of the lanes is run.
 
-use sqlx::{Executor, SqlStr};
+use sqlx::{AssertSqlSafe, Executor, SqlSafeStr};
+use time::{Duration, OffsetDateTime};
+use uuid::Uuid;
 
 use super::operator_tests::database::Database;
-use super::{inbox, lease, list, load, nodes, operate, partitions, query, record, start, verify};
+use super::partitions::Week;
+use super::record::statement::{RECORD, RECORD_AGAIN, WeekStatement};
+use super::record::{NewEntry, NewSaga, OWN_KEYS, Record, Recorder};
+use super::{Store, inbox, lease, list, load, nodes, operate, partitions, query, start, verify};
+use crate::boundary::Marks;
+use crate::clock;
+use crate::id::SagaId;
+use crate::state::State;
+use crate::summary::standing;
+use crate::view::fixture::handlers;
 
-const STATEMENTS: [(&str, &str); 39] = [
+const STATEMENTS: [(&str, &str); 38] = [
     ("sagas", query::SAGAS),
     ("open", list::OPEN),
     ("attention", list::ATTENTION),
@@ -21,8 +32,7 @@ const STATEMENTS: [(&str, &str); 39] = [
     ("keys without saga", verify::KEYS_WITHOUT_SAGA),
     ("open count", verify::OPEN_COUNT),
     ("audit chain", verify::AUDIT_CHAIN),
-    ("record again", record::RECORD_AGAIN),
-    ("own keys", record::OWN_KEYS),
+    ("own keys", OWN_KEYS),
     ("start", start::START),
     ("find key", start::FIND_KEY),
     ("open sagas", load::OPEN),
@@ -49,12 +59,95 @@ const STATEMENTS: [(&str, &str); 39] = [
 
 #[tokio::test]
 async fn every_statement_fits_the_schema() {
-    let Database { store } = Database::new().await;
+    let store = database_with_weeks().await;
     let mut connection = store.connection().await.unwrap();
-    let (name, first) = ("record", record::RECORD.as_str());
-    assert_eq!(first.matches("on conflict").count(), 1, "a start key is taken once: {first}");
-    for (name, statement) in STATEMENTS.into_iter().chain([(name, first)]) {
-        let prepared = (&mut connection).prepare(SqlStr::from_static(statement)).await;
+    let week = WeekStatement::of(SagaId::new(1, clock::now()));
+    let of_lanes = [
+        ("record", RECORD.clone()),
+        ("record again", RECORD_AGAIN.to_owned()),
+        ("record, this week's", week.text(false).to_string()),
+        ("record again, this week's", week.text(true).to_string()),
+    ];
+    let statements = STATEMENTS.map(|(name, statement)| (name, statement.to_owned()));
+    for (name, statement) in statements.into_iter().chain(of_lanes) {
+        let prepared = (&mut connection).prepare(AssertSqlSafe(statement).into_sql_str()).await;
         assert!(prepared.is_ok(), "{name}: {:?}", prepared.err());
+    }
+}
+
+/// With the partitions that a node makes.
+async fn database_with_weeks() -> Store {
+    let database = Database::new().await;
+    database
+        .execute("drop table saga.saga_old, saga.saga_new, saga.entry_old, saga.entry_new")
+        .await;
+    database.store.make_partitions(clock::now()).await.unwrap();
+    database.store
+}
+
+#[tokio::test]
+async fn what_started_in_two_weeks_is_written_in_one_commit() {
+    let store = database_with_weeks().await;
+    let mut recorder = Recorder::new(store.connection().await.unwrap());
+    let mut connection = store.connection().await.unwrap();
+    let fence = "select fence from saga.shard where shard_id = 1";
+    let fence: Uuid = sqlx::query_scalar(fence).fetch_one(&mut connection).await.unwrap();
+    let now = clock::now();
+    let week = Duration::weeks(1);
+    // One week alone, two at once, and the other one alone.
+    for weeks in [&[now][..], &[now, now + week], &[now + week]] {
+        let records: Vec<Record> = weeks.iter().map(|at| starting(fence, *at)).collect();
+        let recorded = recorder.record(&records.iter().collect::<Vec<_>>(), false).await.unwrap();
+        assert_eq!(recorded.held, [fence]);
+    }
+    for at in [now, now + week] {
+        for partition in Week::at(at).partitions() {
+            let count = AssertSqlSafe(format!("select count(*) from {partition}"));
+            let count: i64 = sqlx::query_scalar(count).fetch_one(&mut connection).await.unwrap();
+            assert_eq!(count, 2, "{partition}");
+        }
+    }
+}
+
+/// A saga's first record, of a start at `at`.
+fn starting(fence: Uuid, at: OffsetDateTime) -> Record {
+    let saga_id = SagaId::new(1, at);
+    let start = NewSaga {
+        workflow: "place-order",
+        root: saga_id.uuid(),
+        business_key: None,
+        subject: None,
+        input: b"null".to_vec(),
+        created_at: at,
+        key: None,
+    };
+    let entry = NewEntry { seq: 1, at, fingerprint: None, body: b"[]".to_vec() };
+    let standing = standing(&State::default(), &handlers(), at);
+    Record {
+        saga_id,
+        fence,
+        start: Some(start),
+        entry: Some(entry),
+        standing: Some((standing, 1, at)),
+        taken: Vec::new(),
+        marks: Marks::default(),
+    }
+}
+
+#[test]
+fn what_is_new_is_never_taken_for_what_is_there_but_for_start_keys() {
+    let week = WeekStatement::of(SagaId::new(1, clock::now()));
+    for first in [RECORD.as_str(), &week.text(false)] {
+        assert_eq!(first.matches("on conflict").count(), 1, "{first}");
+    }
+}
+
+#[test]
+fn the_statement_of_a_week_names_no_table_of_many() {
+    let week = WeekStatement::of(SagaId::new(1, clock::now()));
+    for text in [week.text(false), week.text(true)] {
+        let partitions = ["saga.saga_20", "saga.entry_20"].map(|name| text.matches(name).count());
+        assert_eq!(partitions, [2, 1], "{text}");
+        assert!(!text.contains(" saga.saga ") && !text.contains(" saga.entry "), "{text}");
     }
 }
