@@ -91,12 +91,12 @@ enum Left {
 
 impl Driver {
     /// Drives the saga until it is left.
-    pub(crate) async fn run(mut self) {
+    pub(crate) async fn run(mut self: Box<Self>) {
         let guard = Guard { node: self.node.clone(), shard: self.shard.clone(), id: self.id };
         self.node.meters.active.increment(1.0);
         let left = self.drive().await;
         drop(guard);
-        let Self { node, shard, mailbox, id, .. } = self;
+        let Self { node, shard, mailbox, id, .. } = *self;
         match left {
             Left::Done => {}
             Left::Fenced => node.shard_lost(&shard),

@@ -140,10 +140,9 @@ impl Node {
     /// One of the shards on which sagas may start here, whichever `number` falls on; none: there is none.
     pub(crate) fn open_shard(&self, number: u64) -> Option<ShardId> {
         let shards = self.shards.read().unwrap_or_else(PoisonError::into_inner);
-        let open = || shards.values().filter(|shard| shard.is_open());
-        // One may close in between.
-        let nth = number.checked_rem(open().count() as u64)? as usize;
-        open().nth(nth).map(|shard| shard.id)
+        let first = number.checked_rem(shards.len() as u64)? as usize;
+        let mut from_there = shards.values().cycle().skip(first).take(shards.len());
+        from_there.find(|shard| shard.is_open()).map(|shard| shard.id)
     }
 
     pub(crate) fn own(&self, shard: Arc<Shard>) {
@@ -246,7 +245,7 @@ impl Node {
     }
 
     /// A saga as its journal has it, its code run up to where it waits.
-    pub(crate) fn resume(self: &Arc<Self>, shard: &Arc<Shard>, found: Found) -> Driver {
+    pub(crate) fn resume(self: &Arc<Self>, shard: &Arc<Shard>, found: Found) -> Box<Driver> {
         let (node, shard) = (self.clone(), shard.clone());
         Driver::resume(node, shard, found.mailbox, &found.saga)
     }

@@ -1,6 +1,5 @@
 //! The handle a workflow holds: steps, waits, time and ids, all of which replay the same.
 
-use std::collections::HashMap;
 use std::future::Future;
 use std::marker::PhantomData;
 use std::pin::Pin;
@@ -40,11 +39,19 @@ impl Abort {
 struct Link {
     claimed: u32,
     asks: Vec<Ask>,
-    answers: HashMap<u32, Answer>,
+    /// Those the workflow did not take yet: a handful at most, each with its position.
+    answers: Vec<(u32, Answer)>,
     now: OffsetDateTime,
     root: Uuid,
     uuids: u32,
     broken: Option<PayloadError>,
+}
+
+impl Link {
+    fn take_answer(&mut self, step: u32) -> Option<Answer> {
+        let at = self.answers.iter().position(|(number, _)| *number == step)?;
+        Some(self.answers.swap_remove(at).1)
+    }
 }
 
 /// What a claimed position yields.
@@ -67,7 +74,7 @@ pub struct SharedLink(Arc<Mutex<Link>>);
 
 impl SharedLink {
     pub(crate) fn new(root: Uuid, now: OffsetDateTime) -> Self {
-        let (asks, answers) = (Vec::new(), HashMap::new());
+        let (asks, answers) = (Vec::new(), Vec::new());
         let link = Link { claimed: 0, asks, answers, now, root, uuids: 0, broken: None };
         Self(Arc::new(Mutex::new(link)))
     }
@@ -78,7 +85,7 @@ impl SharedLink {
     }
 
     pub(crate) fn answer(&self, step: u32, answer: Answer) {
-        self.lock().answers.insert(step, answer);
+        self.lock().answers.push((step, answer));
     }
 
     pub(crate) fn set_now(&self, now: OffsetDateTime) {
@@ -288,7 +295,7 @@ impl<'a, T: DeserializeOwned> Waiting<'a, T> {
     }
 
     async fn answered(&self) -> Result<Answer, Abort> {
-        std::future::poll_fn(|_| match self.link.lock().answers.remove(&self.step) {
+        std::future::poll_fn(|_| match self.link.lock().take_answer(self.step) {
             Some(Answer::Abort(abort)) => Poll::Ready(Err(abort)),
             Some(answer) => Poll::Ready(Ok(answer)),
             // No waker: the driver polls again when it has an answer.
@@ -314,7 +321,7 @@ impl<T: DeserializeOwned> Future for Waiting<'_, T> {
 
     fn poll(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<Self::Output> {
         let mut link = self.link.lock();
-        match link.answers.remove(&self.step) {
+        match link.take_answer(self.step) {
             Some(Answer::Value(payload)) => match payload.decode() {
                 Ok(value) => Poll::Ready(Ok(value)),
                 Err(error) => {

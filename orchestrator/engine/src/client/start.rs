@@ -182,7 +182,7 @@ impl Drop for Forget<'_> {
 
 /// Waits for the commit of a start, tells of it, and drives the saga.
 async fn drive_once_started(
-    mut driver: Driver,
+    mut driver: Box<Driver>,
     shard: Arc<Shard>,
     answer: oneshot::Receiver<Written>,
     tell: oneshot::Sender<Written>,

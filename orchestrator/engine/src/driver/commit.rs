@@ -7,7 +7,7 @@ use crate::boundary::Marks;
 use crate::journal::{Direction, Fact, encode};
 use crate::lane::Written;
 use crate::state::Status;
-use crate::store::record::{NewEntry, NewSaga, Record};
+use crate::store::record::{NewEntry, NewRow, NewSaga, Record};
 use crate::summary::{HORIZON, Standing, standing};
 use crate::view::Phase;
 
@@ -63,12 +63,14 @@ impl Driver {
         });
         self.marks = Marks::of(&self.node.registry, self.id, &facts, &self.state);
         let standing = self.standing_to_write(start.is_some() || !facts.is_empty());
+        let (rev, changed_at) = (self.seq, self.at);
+        let row = standing.map(|standing| NewRow { standing, rev, changed_at });
         Some(Record {
             saga_id: self.id,
             fence: self.shard.fence,
-            start,
+            start: start.map(Box::new),
             entry,
-            standing: standing.map(|standing| (standing, self.seq, self.at)),
+            row: row.map(Box::new),
             taken: self.taken.clone(),
             marks: self.marks.clone(),
         })

@@ -37,7 +37,7 @@ impl Driver {
         shard: Arc<Shard>,
         mailbox: Arc<Mailbox>,
         saga: &Beginning,
-    ) -> Result<Self, PayloadError> {
+    ) -> Result<Box<Self>, PayloadError> {
         let mut driver = Self::bare(node, shard, mailbox, saga);
         driver.make_program(saga).transpose()?;
         driver.advance();
@@ -50,7 +50,7 @@ impl Driver {
         shard: Arc<Shard>,
         mailbox: Arc<Mailbox>,
         saga: &Loaded,
-    ) -> Self {
+    ) -> Box<Self> {
         let beginning = saga.beginning();
         let mut driver = Self::bare(node, shard, mailbox, &beginning);
         driver.replay(&beginning, saga.journal());
@@ -63,7 +63,7 @@ impl Driver {
         shard: Arc<Shard>,
         mailbox: Arc<Mailbox>,
         saga: &Loaded,
-    ) -> Self {
+    ) -> Box<Self> {
         let mut driver = Self::bare(node, shard, mailbox, &saga.beginning());
         for entry in saga.journal() {
             (driver.seq, driver.at) = (entry.seq, entry.at);
@@ -73,8 +73,14 @@ impl Driver {
         driver
     }
 
-    fn bare(node: Arc<Node>, shard: Arc<Shard>, mailbox: Arc<Mailbox>, saga: &Beginning) -> Self {
-        Self {
+    /// In a place of its own, which it keeps: it is large, and passed on a few times.
+    fn bare(
+        node: Arc<Node>,
+        shard: Arc<Shard>,
+        mailbox: Arc<Mailbox>,
+        saga: &Beginning,
+    ) -> Box<Self> {
+        Box::new(Self {
             node,
             shard,
             mailbox,
@@ -96,7 +102,7 @@ impl Driver {
             flights: FuturesUnordered::new(),
             flying: Vec::new(),
             moves: None,
-        }
+        })
     }
 
     /// None: this node has no such workflow.

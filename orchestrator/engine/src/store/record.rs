@@ -26,10 +26,10 @@ pub(crate) struct Record {
     /// The fence under which this node owns the saga's shard.
     pub(crate) fence: Uuid,
     /// The saga itself, when it starts.
-    pub(crate) start: Option<NewSaga>,
+    pub(crate) start: Option<Box<NewSaga>>,
     pub(crate) entry: Option<NewEntry>,
     /// The row, when something changed that a person would see. A starting saga's goes with it.
-    pub(crate) standing: Option<(Standing, i32, OffsetDateTime)>,
+    pub(crate) row: Option<Box<NewRow>>,
     /// Messages that led to this.
     pub(crate) taken: Vec<Uuid>,
     /// What a test waits for in this.
@@ -46,6 +46,14 @@ pub(crate) struct NewSaga {
     pub(crate) input: Vec<u8>,
     pub(crate) created_at: OffsetDateTime,
     pub(crate) key: Option<NewKey>,
+}
+
+/// How a saga stands, as of the journal's length `rev`.
+#[derive(Debug)]
+pub(crate) struct NewRow {
+    pub(crate) standing: Standing,
+    pub(crate) rev: i32,
+    pub(crate) changed_at: OffsetDateTime,
 }
 
 /// A start key.
@@ -192,10 +200,10 @@ fn bind<'a>(query: Query<'a>, records: &[&'a Record]) -> Query<'a> {
     let (mut starts, mut entries) = (Starts::default(), Entries::default());
     let (mut rows, mut taken) = (Rows::default(), (Vec::new(), Vec::new()));
     for record in records {
-        match (&record.start, &record.standing) {
-            (Some(start), Some((standing, rev, _))) => starts.push(record, start, standing, *rev),
-            (_, Some((standing, rev, at))) => rows.push(record, standing, *rev, *at),
-            _ => {}
+        match (&record.start, &record.row) {
+            (Some(start), Some(row)) => starts.push(record, start, row),
+            (None, Some(row)) => rows.push(record, row),
+            (_, None) => {}
         }
         if let Some(entry) = &record.entry {
             entries.push(record, entry);
@@ -222,7 +230,8 @@ async fn fences_held(
 }
 
 impl<'a> Starts<'a> {
-    fn push(&mut self, record: &Record, start: &'a NewSaga, standing: &'a Standing, rev: i32) {
+    fn push(&mut self, record: &Record, start: &'a NewSaga, row: &'a NewRow) {
+        let NewRow { standing, rev, .. } = row;
         self.shard.push(record.saga_id.shard());
         self.saga.push(record.saga_id);
         self.key.push(start.key.as_ref().map(|key| &key.hash[..]));
@@ -238,7 +247,7 @@ impl<'a> Starts<'a> {
         self.step.push(standing.step as i32);
         self.activity.push(standing.activity.as_deref().map(storable));
         self.next_at.push(standing.next_at);
-        self.rev.push(rev);
+        self.rev.push(*rev);
     }
 }
 
@@ -255,7 +264,8 @@ impl<'a> Entries<'a> {
 }
 
 impl<'a> Rows<'a> {
-    fn push(&mut self, record: &Record, standing: &'a Standing, rev: i32, at: OffsetDateTime) {
+    fn push(&mut self, record: &Record, row: &'a NewRow) {
+        let NewRow { standing, rev, changed_at } = row;
         let problem = standing.problem.as_ref().filter(|_| standing.phase != Phase::Ended);
         self.shard.push(record.saga_id.shard());
         self.saga.push(record.saga_id);
@@ -272,7 +282,7 @@ impl<'a> Rows<'a> {
         self.error_message.push(problem.map(|problem| storable(&problem.message)));
         self.fingerprint.push(problem.map(|problem| &*problem.fingerprint));
         self.attention.push(standing.attention.as_deref().map(storable));
-        self.rev.push(rev);
-        self.changed_at.push(at);
+        self.rev.push(*rev);
+        self.changed_at.push(*changed_at);
     }
 }

@@ -7,7 +7,7 @@ use uuid::Uuid;
 use super::operator_tests::database::Database;
 use super::partitions::Week;
 use super::record::statement::{RECORD, RECORD_AGAIN, WeekStatement};
-use super::record::{NewEntry, NewSaga, OWN_KEYS, Record, Recorder};
+use super::record::{NewEntry, NewRow, NewSaga, OWN_KEYS, Record, Recorder};
 use super::{Store, inbox, lease, list, load, nodes, operate, partitions, query, start, verify};
 use crate::boundary::Marks;
 use crate::clock;
@@ -126,9 +126,9 @@ fn starting(fence: Uuid, at: OffsetDateTime) -> Record {
     Record {
         saga_id,
         fence,
-        start: Some(start),
+        start: Some(Box::new(start)),
         entry: Some(entry),
-        standing: Some((standing, 1, at)),
+        row: Some(Box::new(NewRow { standing, rev: 1, changed_at: at })),
         taken: Vec::new(),
         marks: Marks::default(),
     }
