@@ -46,7 +46,7 @@ pub(crate) struct Arguments {
     /// Ask nobody for a key. Loopback only
     #[arg(long)]
     insecure_dev: bool,
-    /// How many connections commit the engine's work
+    /// How many connections commit the engine's work: all but one only while much waits
     #[arg(long, value_name = "N", default_value_t = LANES,
           value_parser = clap::value_parser!(u8).range(1..=64))]
     lanes: u8,

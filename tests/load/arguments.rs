@@ -99,7 +99,7 @@ pub(crate) struct LoadArguments {
     /// How many engines share the database
     #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=8))]
     pub(crate) nodes: u32,
-    /// How many connections commit, of each node: one unless told otherwise, two for the floor
+    /// How many connections commit, of each node, and of the floor: two unless told otherwise
     #[arg(long, value_parser = clap::value_parser!(u8).range(1..=64))]
     pub(crate) lanes: Option<u8>,
     /// In which order the carts come, and who is declined

@@ -30,9 +30,9 @@ pub struct Settings {
     pub database_url: String,
     /// What operators call this node: host and process.
     pub node_name: String,
-    /// How many connections commit; a shard belongs to one of them. What waits during one commit is the
-    /// next, so each further lane makes all commits smaller: it pays only where very many sagas do
-    /// little.
+    /// How many connections commit, at most. What waits during one commit is the next, so that the first
+    /// one writes for all shards as long as it can; each further one takes a part of them when much
+    /// waits.
     pub lanes: usize,
     /// How long a node that died keeps its shards.
     pub lease_ttl: Duration,
@@ -42,7 +42,7 @@ pub struct Settings {
 
 impl Settings {
     /// How many lanes there are unless told otherwise.
-    pub const LANES: u8 = 1;
+    pub const LANES: u8 = 2;
 
     /// [`Settings::LANES`], a lease of 10 s, durable.
     pub fn new(database_url: impl Into<String>) -> Self {
@@ -125,8 +125,7 @@ impl Engine {
         };
         store.make_partitions(clock::now()).await?;
         let meters = Meters::new();
-        let lanes =
-            (0..settings.lanes).map(|_| Lane::start(store.clone(), meters.clone()).0).collect();
+        let lanes = Lane::start(settings.lanes, &store, &meters);
         let workflows = registry.names().into_iter().map(str::to_owned).collect();
         let name = NodeName { id: Uuid::new_v4(), name: settings.node_name, workflows };
         let node = Arc::new(Node::new(name, store, registry, lanes, shard_count, meters));

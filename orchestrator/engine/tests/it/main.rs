@@ -19,6 +19,7 @@ mod resolves;
 mod rests;
 mod retries;
 mod runs_sagas;
+mod shares_commits;
 mod survives_the_database;
 mod sweeps_faults;
 mod waits;

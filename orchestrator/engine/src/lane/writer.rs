@@ -1,0 +1,170 @@
+//! Writes batches: each whole, in one commit, again and again until every record has its answer.
+
+use std::collections::HashSet;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use sqlx::Executor;
+use uuid::Uuid;
+
+use super::{Queued, Written};
+use crate::error::StoreError;
+use crate::id::SagaId;
+use crate::metrics::Meters;
+use crate::store::Store;
+use crate::store::record::{Record, Recorded, Recorder};
+
+/// A commit that takes longer is given up with its connection, and written again.
+const COMMIT_TIMEOUT: Duration = Duration::from_secs(12);
+/// How long to wait before a lost connection is made again.
+const RECONNECT_AFTER: Duration = Duration::from_millis(100);
+
+/// A connection that commits. It is made when it is first needed.
+pub(super) struct Writer {
+    store: Store,
+    meters: Meters,
+    recorder: Option<Recorder>,
+    down: Arc<AtomicBool>,
+}
+
+impl Writer {
+    /// `down` says whether the database takes no writes.
+    pub(super) fn new(store: Store, meters: Meters, down: Arc<AtomicBool>) -> Self {
+        Self { store, meters, recorder: None, down }
+    }
+
+    /// Writes a batch, and answers.
+    pub(super) async fn write(&mut self, batch: Vec<Queued>) {
+        let started = Instant::now();
+        self.meters.batch_size.record(batch.len() as f64);
+        self.commit(batch, false).await;
+        self.meters.commits.increment(1);
+        self.meters.commit_seconds.record(started.elapsed());
+    }
+
+    async fn commit(&mut self, mut batch: Vec<Queued>, mut is_repeat: bool) {
+        while !batch.is_empty() {
+            let records: Vec<&Record> = batch.iter().map(|queued| &queued.record).collect();
+            let recorded = self.attempt(&records, is_repeat).await;
+            // A server may take connections and no writes: while its disk is full, say.
+            let is_down = matches!(recorded, Err(StoreError::Unavailable(_)));
+            self.down.store(is_down, Ordering::Relaxed);
+            match recorded {
+                Ok(recorded) => {
+                    let held: HashSet<Uuid> = recorded.held.into_iter().collect();
+                    let lost = |queued: &Queued| !held.contains(&queued.record.fence);
+                    if batch.iter().any(lost) {
+                        // Nothing was written. Without the lost shards' records the rest will be.
+                        batch = self.refuse(batch, lost);
+                        continue;
+                    }
+                    if records.iter().any(|record| record.marks.durable()) {
+                        self.reconnect(&sqlx::Error::PoolClosed).await;
+                        is_repeat = true;
+                        continue;
+                    }
+                    let mut keyed: HashSet<SagaId> = recorded.keyed.into_iter().collect();
+                    if is_repeat {
+                        // A key that is taken may have been taken by this very batch.
+                        match self.own_keys(&records).await {
+                            Ok(own) => keyed.extend(own),
+                            Err(error) => {
+                                self.reconnect(&error).await;
+                                continue;
+                            }
+                        }
+                    }
+                    return answer(batch, &keyed);
+                }
+                Err(StoreError::Unavailable(error)) => {
+                    self.reconnect(&error).await;
+                    is_repeat = true;
+                }
+                // Nobody else writes these rows: a commit of ours that was given up has come late.
+                Err(error) if error.is_duplicate() && !is_repeat => is_repeat = true,
+                Err(error) => return self.isolate(batch, is_repeat, &error).await,
+            }
+        }
+    }
+
+    async fn own_keys(&mut self, records: &[&Record]) -> Result<Vec<SagaId>, sqlx::Error> {
+        let Some(recorder) = &mut self.recorder else { return Err(sqlx::Error::PoolClosed) };
+        let asking = recorder.own_keys(records);
+        tokio::time::timeout(COMMIT_TIMEOUT, asking).await.unwrap_or(Err(sqlx::Error::PoolTimedOut))
+    }
+
+    async fn connect(&self) -> Result<Recorder, StoreError> {
+        let mut connection = self.store.connection().await?;
+        if crate::planted!(AsyncCommit) {
+            connection.execute("set synchronous_commit = off").await?;
+        }
+        Ok(Recorder::new(connection))
+    }
+
+    async fn attempt(&mut self, records: &[&Record], again: bool) -> Result<Recorded, StoreError> {
+        let recorder = match &mut self.recorder {
+            Some(recorder) => recorder,
+            None => {
+                // Whatever is wrong with a connection that is being made, another may do better.
+                let recorder = self.connect().await.map_err(|error| match error {
+                    StoreError::Refused(error) => StoreError::Unavailable(error),
+                    error => error,
+                })?;
+                self.recorder.insert(recorder)
+            }
+        };
+        match tokio::time::timeout(COMMIT_TIMEOUT, recorder.record(records, again)).await {
+            Ok(recorded) => recorded,
+            Err(_) => Err(StoreError::unavailable(sqlx::Error::PoolTimedOut)),
+        }
+    }
+
+    /// A commit whose answer was lost may be there or not. The same batch is written again under
+    /// the fence: rows that are there already are our own.
+    async fn reconnect(&mut self, error: &sqlx::Error) {
+        if self.recorder.take().is_some() {
+            self.meters.ambiguous_commits.increment(1);
+            tracing::warn!(%error, "the amends database does not answer; its lane tries again");
+        }
+        self.down.store(true, Ordering::Relaxed);
+        tokio::time::sleep(RECONNECT_AFTER).await;
+    }
+
+    fn refuse(&self, batch: Vec<Queued>, lost: impl Fn(&Queued) -> bool) -> Vec<Queued> {
+        let (refused, kept): (Vec<_>, Vec<_>) = batch.into_iter().partition(lost);
+        self.meters.fenced_writes.increment(refused.len() as u64);
+        for Queued { record, answer } in refused {
+            tracing::warn!(saga = %record.saga_id, shard = record.saga_id.shard(),
+                "a write was refused: another node owns the shard now");
+            // A saga that is gone does not wait for its answer.
+            let _ = answer.send(Written::Fenced);
+        }
+        kept
+    }
+
+    /// The database refuses the batch for a reason that will not pass: find the record it is for.
+    async fn isolate(&mut self, batch: Vec<Queued>, is_repeat: bool, error: &StoreError) {
+        if let [queued] = &batch[..] {
+            let cause = std::error::Error::source(error).map(ToString::to_string);
+            let message = cause.unwrap_or_else(|| error.to_string());
+            tracing::error!(saga = %queued.record.saga_id, error = message,
+                "the database refuses to record a saga");
+            for queued in batch {
+                let _ = queued.answer.send(Written::Impossible(message.clone()));
+            }
+            return;
+        }
+        for queued in batch {
+            Box::pin(self.commit(vec![queued], is_repeat)).await;
+        }
+    }
+}
+
+fn answer(batch: Vec<Queued>, keyed: &HashSet<SagaId>) {
+    for Queued { record, answer } in batch {
+        let with_key = record.start.as_ref().is_some_and(|start| start.key.is_some());
+        let free = !with_key || keyed.contains(&record.saga_id);
+        let _ = answer.send(if free { Written::Yes } else { Written::KeyTaken });
+    }
+}
