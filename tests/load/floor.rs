@@ -31,17 +31,16 @@ const TABLES: &str = "
 const WRITE: &str = "
     with started as (
         insert into saga (id, input)
-        select id, input from unnest($1::uuid[], $2::bytea[]) as new (id, input)
+        select unnest($1::uuid[]), unnest($2::bytea[])
     ), stepped as (
         insert into step (saga_id, seq, output)
-        select saga_id, seq, output
-        from unnest($3::uuid[], $4::smallint[], $5::bytea[]) as done (saga_id, seq, output)
+        select unnest($3::uuid[]), unnest($4::smallint[]), unnest($5::bytea[])
     )
     update saga set status = 1, changed_at = now()
-    from unnest($6::uuid[]) as ended (id)
+    from (select unnest($6::uuid[]) as id) ended
     where saga.id = ended.id";
 
-/// As the engine's lanes have it.
+/// Rows are found by their keys, with a plan that is made once, as by the engine's lanes.
 const SESSION: &str = "
     set plan_cache_mode = force_generic_plan; set jit = off;
     set enable_hashjoin = off; set enable_mergejoin = off; set enable_seqscan = off";

@@ -5,7 +5,7 @@ mod serve;
 mod writer;
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use tokio::sync::{mpsc, oneshot};
 
@@ -38,7 +38,8 @@ pub(crate) enum Written {
 #[derive(Clone, Debug)]
 pub(crate) struct Lane {
     queue: mpsc::Sender<Queued>,
-    down: Arc<AtomicBool>,
+    /// How many lanes' connections the database takes no writes from.
+    down: Arc<AtomicUsize>,
 }
 
 #[derive(Debug)]
@@ -48,9 +49,9 @@ struct Queued {
 }
 
 impl Lane {
-    /// Starts so many, at least one. They end when the last handle to one of them is dropped.
+    /// Starts so many, at least one. They end when the last handle to any of them is dropped.
     pub(crate) fn start(count: usize, store: &Store, meters: &Meters) -> Vec<Self> {
-        let down = Arc::new(AtomicBool::new(false));
+        let down = Arc::new(AtomicUsize::new(0));
         let (lanes, queues) = (0..count).map(|_| Self::new(&down)).unzip();
         let writer = || Writer::new(store.clone(), meters.clone(), down.clone());
         let idle = (1..count).map(|_| writer()).collect();
@@ -58,7 +59,7 @@ impl Lane {
         lanes
     }
 
-    fn new(down: &Arc<AtomicBool>) -> (Self, mpsc::Receiver<Queued>) {
+    fn new(down: &Arc<AtomicUsize>) -> (Self, mpsc::Receiver<Queued>) {
         let (queue, queued) = mpsc::channel(QUEUE_MAX);
         (Self { queue, down: down.clone() }, queued)
     }
@@ -72,10 +73,10 @@ impl Lane {
         answered.await.unwrap_or(Written::Fenced)
     }
 
-    /// Puts a record in the queue if there is room and the database took the last one; the answer comes
+    /// Puts a record in the queue if there is room and the database took the last ones; the answer comes
     /// later.
     pub(crate) fn try_write(&self, record: Record) -> Result<oneshot::Receiver<Written>, LaneFull> {
-        if self.down.load(Ordering::Relaxed) {
+        if self.down.load(Ordering::Relaxed) > 0 {
             return Err(LaneFull::Down);
         }
         let (answer, answered) = oneshot::channel();

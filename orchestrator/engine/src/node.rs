@@ -120,7 +120,7 @@ impl Node {
         self.activities.get(name)
     }
 
-    /// The lane that writes a shard.
+    /// The way into the lane of a shard.
     pub(crate) fn lane(&self, shard: ShardId) -> Lane {
         self.lanes[shard.unsigned_abs() as usize % self.lanes.len()].clone()
     }

@@ -1,5 +1,6 @@
 //! Who writes what. As much as can be shares a commit, so one writer takes from all queues. A queue that
-//! grows long meanwhile is lent to another one, until it is short again.
+//! is long by the time it has written is lent to another one, until it is short again. While a commit hangs,
+//! nothing is lent.
 //!
 //! A queue, and with it each of its shards, is written by whoever holds it: one commit after the other.
 
@@ -49,10 +50,15 @@ impl Queues {
         self.lend();
         // After lending: what was not there when this was asked does not wake.
         while let Poll::Ready(Some(returned)) = self.lent.poll_join_next(context) {
+            // Else the runtime ends: a writer does not panic.
             if let Ok((writer, queue)) = returned {
                 self.idle.push(writer);
                 self.held.extend(queue);
             }
+        }
+        if !self.held.is_empty() {
+            // So that it is not always the same that finds no room.
+            self.held.rotate_left(1);
         }
         self.held.retain_mut(|queue| {
             let room = BATCH_MAX - batch.len();

@@ -1,11 +1,12 @@
 //! Writes batches: each whole, in one commit, again and again until every record has its answer.
 
 use std::collections::HashSet;
+use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
-use sqlx::Executor;
+use futures_util::FutureExt;
 use uuid::Uuid;
 
 use super::{Queued, Written};
@@ -25,20 +26,28 @@ pub(super) struct Writer {
     store: Store,
     meters: Meters,
     recorder: Option<Recorder>,
-    down: Arc<AtomicBool>,
+    /// The database took no write of its last one.
+    is_down: bool,
+    /// How many writers are.
+    down: Arc<AtomicUsize>,
 }
 
 impl Writer {
-    /// `down` says whether the database takes no writes.
-    pub(super) fn new(store: Store, meters: Meters, down: Arc<AtomicBool>) -> Self {
-        Self { store, meters, recorder: None, down }
+    /// `down` counts the writers whose database takes no writes.
+    pub(super) fn new(store: Store, meters: Meters, down: Arc<AtomicUsize>) -> Self {
+        Self { store, meters, recorder: None, is_down: false, down }
     }
 
     /// Writes a batch, and answers.
     pub(super) async fn write(&mut self, batch: Vec<Queued>) {
         let started = Instant::now();
         self.meters.batch_size.record(batch.len() as f64);
-        self.commit(batch, false).await;
+        // What panics is a bug. It costs its batch, whose sagas are read again, and nobody their queue.
+        if AssertUnwindSafe(self.commit(batch, false)).catch_unwind().await.is_err() {
+            tracing::error!("a commit panicked: its sagas are read again");
+            self.recorder = None;
+            self.set_down(false);
+        }
         self.meters.commits.increment(1);
         self.meters.commit_seconds.record(started.elapsed());
     }
@@ -49,7 +58,7 @@ impl Writer {
             let recorded = self.attempt(&records, is_repeat).await;
             // A server may take connections and no writes: while its disk is full, say.
             let is_down = matches!(recorded, Err(StoreError::Unavailable(_)));
-            self.down.store(is_down, Ordering::Relaxed);
+            self.set_down(is_down);
             match recorded {
                 Ok(recorded) => {
                     let held: HashSet<Uuid> = recorded.held.into_iter().collect();
@@ -88,26 +97,32 @@ impl Writer {
         }
     }
 
+    fn set_down(&mut self, is_down: bool) {
+        match (self.is_down, is_down) {
+            (false, true) => drop(self.down.fetch_add(1, Ordering::Relaxed)),
+            (true, false) => drop(self.down.fetch_sub(1, Ordering::Relaxed)),
+            _ => {}
+        }
+        self.is_down = is_down;
+    }
+
     async fn own_keys(&mut self, records: &[&Record]) -> Result<Vec<SagaId>, sqlx::Error> {
         let Some(recorder) = &mut self.recorder else { return Err(sqlx::Error::PoolClosed) };
         let asking = recorder.own_keys(records);
         tokio::time::timeout(COMMIT_TIMEOUT, asking).await.unwrap_or(Err(sqlx::Error::PoolTimedOut))
     }
 
-    async fn connect(&self) -> Result<Recorder, StoreError> {
-        let mut connection = self.store.connection().await?;
-        if crate::planted!(AsyncCommit) {
-            connection.execute("set synchronous_commit = off").await?;
-        }
-        Ok(Recorder::new(connection))
-    }
-
     async fn attempt(&mut self, records: &[&Record], again: bool) -> Result<Recorded, StoreError> {
+        if let Some(recorder) = &mut self.recorder
+            && !recorder.answers().await
+        {
+            self.recorder = None;
+        }
         let recorder = match &mut self.recorder {
             Some(recorder) => recorder,
             None => {
                 // Whatever is wrong with a connection that is being made, another may do better.
-                let recorder = self.connect().await.map_err(|error| match error {
+                let recorder = Recorder::open(&self.store).await.map_err(|error| match error {
                     StoreError::Refused(error) => StoreError::Unavailable(error),
                     error => error,
                 })?;
@@ -127,7 +142,7 @@ impl Writer {
             self.meters.ambiguous_commits.increment(1);
             tracing::warn!(%error, "the amends database does not answer; its lane tries again");
         }
-        self.down.store(true, Ordering::Relaxed);
+        self.set_down(true);
         tokio::time::sleep(RECONNECT_AFTER).await;
     }
 

@@ -159,10 +159,15 @@ impl Shared {
 /// A connection whose server answers.
 async fn alive(idle: Idle) -> Option<(PgConnection, Instant)> {
     let Idle { mut connection, made_at, used_at } = idle;
-    if used_at.elapsed() > UNUSED_MAX && !crate::planted!(KeepTimedOutConnection) {
-        timeout(PING_TIMEOUT, connection.ping()).await.ok()?.ok()?;
-    }
-    Some((connection, made_at))
+    let is_alive =
+        crate::planted!(KeepTimedOutConnection) || answers(&mut connection, used_at).await;
+    is_alive.then_some((connection, made_at))
+}
+
+/// Whether the server of a connection that was last used then still answers; only asked after a pause.
+pub(crate) async fn answers(connection: &mut PgConnection, used_at: Instant) -> bool {
+    used_at.elapsed() <= UNUSED_MAX
+        || matches!(timeout(PING_TIMEOUT, connection.ping()).await, Ok(Ok(())))
 }
 
 impl Lease {

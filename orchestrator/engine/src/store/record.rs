@@ -6,13 +6,16 @@ use std::borrow::Cow;
 use std::sync::Arc;
 
 use sqlx::postgres::PgConnection;
-use sqlx::{AssertSqlSafe, Row};
+use sqlx::{AssertSqlSafe, Executor, Row};
 use time::OffsetDateTime;
+use tokio::time::Instant;
 use uuid::Uuid;
 
 use crate::boundary::Marks;
 use crate::error::StoreError;
 use crate::id::{SagaId, ShardId};
+use crate::store::Store;
+use crate::store::connections::answers;
 use crate::store::text::storable;
 use crate::summary::Standing;
 use crate::view::Phase;
@@ -126,14 +129,33 @@ select k.saga_id from saga.start_key k
 /// A connection that records.
 #[derive(Debug)]
 pub(crate) struct Recorder {
-    connection: PgConnection,
-    /// The statement for the week of the last records.
+    pub(super) connection: PgConnection,
+    used_at: Instant,
+    /// The statement for the last week that all records of a batch were of.
     week: Option<WeekStatement>,
+    /// How many were recorded since there is that statement.
+    recorded: usize,
+    /// At how many its plan is made anew.
+    plan_at: usize,
 }
 
+/// A plan is kept while its tables grow. One that was made when they had just been analyzed as empty reads
+/// them from end to end, so a plan is made anew whenever twice as much was recorded, up to so much: with that,
+/// to look rows up by key is always the cheapest.
+const PLANNED_FOR_GOOD_AT: usize = 16_384;
+
 impl Recorder {
-    pub(crate) fn new(connection: PgConnection) -> Self {
-        Self { connection, week: None }
+    pub(crate) async fn open(store: &Store) -> Result<Self, StoreError> {
+        let mut connection = store.connection().await?;
+        if crate::planted!(AsyncCommit) {
+            connection.execute("set synchronous_commit = off").await?;
+        }
+        Ok(Self { connection, used_at: Instant::now(), week: None, recorded: 0, plan_at: 1 })
+    }
+
+    /// Whether there is still a server at the other end.
+    pub(crate) async fn answers(&mut self) -> bool {
+        answers(&mut self.connection, self.used_at).await
     }
 
     /// Writes `records`: all of them, or none if a fence is lost. `again`: they may be there already.
@@ -154,12 +176,20 @@ impl Recorder {
                 return Ok(Recorded { held, keyed: Vec::new() });
             }
         }
-        let query = sqlx::query(AssertSqlSafe(self.statement(records, again)));
+        let statement = self.statement(records, again);
+        if self.recorded >= self.plan_at {
+            self.connection.execute("discard plans").await?;
+            let is_enough = self.recorded >= PLANNED_FOR_GOOD_AT;
+            self.plan_at = if is_enough { usize::MAX } else { 2 * self.recorded };
+        }
+        self.recorded += records.len();
+        let query = sqlx::query(AssertSqlSafe(statement));
         let query = bind(query.bind(shards).bind(fences), records);
         if records.iter().any(|record| record.marks.before_commit()) {
             return Err(StoreError::unavailable(sqlx::Error::PoolClosed));
         }
         let row = query.fetch_one(&mut self.connection).await?;
+        self.used_at = Instant::now();
         let held: Option<Vec<Uuid>> = row.try_get("held")?;
         let keyed: Option<Vec<SagaId>> = row.try_get("keyed")?;
         Ok(Recorded { held: held.unwrap_or_default(), keyed: keyed.unwrap_or_default() })
@@ -169,15 +199,15 @@ impl Recorder {
         if crate::planted!(NoFence) || crate::planted!(FenceOnlyRead) {
             return unfenced().into();
         }
-        if !self.week.as_ref().is_some_and(|week| week.fits(records)) {
-            let week = records.first().map(|record| WeekStatement::of(record.saga_id));
-            self.week = week.filter(|week| week.fits(records));
+        if let Some(week) = self.week.as_ref().filter(|week| week.fits(records)) {
+            return week.text(again);
         }
-        match &self.week {
-            Some(week) => week.text(again),
-            None if again => RECORD_AGAIN.into(),
-            None => RECORD.as_str().into(),
+        let another = records.first().map(|record| WeekStatement::of(record.saga_id));
+        if let Some(week) = another.filter(|week| week.fits(records)) {
+            (self.recorded, self.plan_at) = (0, 1);
+            return self.week.insert(week).text(again);
         }
+        if again { RECORD_AGAIN.clone() } else { RECORD.clone() }
     }
 
     /// Which of the starts own their key, after a commit whose answer was lost.

@@ -7,17 +7,19 @@ use crate::id::SagaId;
 use crate::store::partitions::Week;
 
 /// For records that may be there already.
-pub(crate) const RECORD_AGAIN: &str = include_str!("record.sql");
+pub(crate) static RECORD_AGAIN: LazyLock<Arc<str>> =
+    LazyLock::new(|| include_str!("record.sql").into());
 
 /// For records that are new: a row that is there already is an error.
-pub(crate) static RECORD: LazyLock<String> =
-    LazyLock::new(|| RECORD_AGAIN.replace("on conflict do nothing -- again\n", "\n"));
+pub(crate) static RECORD: LazyLock<Arc<str>> =
+    LazyLock::new(|| RECORD_AGAIN.replace("on conflict do nothing -- again\n", "\n").into());
 
 /// What the statement calls the tables that are partitioned, in the order of [`Week::partitions`].
 const TABLES: [&str; 2] = [" saga.saga ", " saga.entry "];
 
-/// The statement for sagas of one week. It names that week's partitions: by the name of the table
-/// PostgreSQL opens each partition there is, and looks for that of each row.
+/// The statement for sagas that all started in one week, as most that share a commit did. It names that
+/// week's partitions: by the name of the table PostgreSQL opens each partition there is, and looks for that
+/// of each row.
 #[derive(Debug)]
 pub(crate) struct WeekStatement {
     from: SagaId,
@@ -38,7 +40,7 @@ impl WeekStatement {
             Arc::from(named)
         };
         let (from, until) = (SagaId::floor(week.begins()), SagaId::floor(week.ends()));
-        Self { from, until, first: named(&RECORD), again: named(RECORD_AGAIN) }
+        Self { from, until, first: named(&RECORD), again: named(&RECORD_AGAIN) }
     }
 
     /// Whether all of them started in its week.
@@ -60,5 +62,5 @@ pub(crate) fn unfenced() -> String {
         ("for share of s", ""),
         ("and s.rev <= c.rev", ""),
     ];
-    wrong.iter().fold(RECORD_AGAIN.to_owned(), |sql, (right, wrong)| sql.replace(right, wrong))
+    wrong.iter().fold(RECORD_AGAIN.to_string(), |sql, (right, wrong)| sql.replace(right, wrong))
 }
