@@ -86,13 +86,19 @@ async fn database_with_weeks() -> Store {
     database.store
 }
 
-#[tokio::test]
-async fn what_started_in_two_weeks_is_written_in_one_commit() {
+/// A recorder, a connection to look at what it does, and the fence of shard 1.
+async fn recorder() -> (Recorder, PgConnection, Uuid) {
     let store = database_with_weeks().await;
-    let mut recorder = Recorder::open(&store).await.unwrap();
+    let recorder = Recorder::open(&store).await.unwrap();
     let mut connection = store.connection().await.unwrap();
     let fence = "select fence from saga.shard where shard_id = 1";
     let fence: Uuid = sqlx::query_scalar(fence).fetch_one(&mut connection).await.unwrap();
+    (recorder, connection, fence)
+}
+
+#[tokio::test]
+async fn what_started_in_two_weeks_is_written_in_one_commit() {
+    let (mut recorder, mut connection, fence) = recorder().await;
     let now = clock::now();
     let week = Duration::weeks(1);
     // One week alone, two at once, and the other one alone.
@@ -133,11 +139,7 @@ fn a_week_begins_on_monday_and_its_statement_fits_no_other() {
 
 #[tokio::test]
 async fn a_lane_comes_to_look_rows_up_by_key_also_if_there_were_none_when_it_began() {
-    let store = database_with_weeks().await;
-    let mut recorder = Recorder::open(&store).await.unwrap();
-    let mut connection = store.connection().await.unwrap();
-    let fence = "select fence from saga.shard where shard_id = 1";
-    let fence: Uuid = sqlx::query_scalar(fence).fetch_one(&mut connection).await.unwrap();
+    let (mut recorder, mut connection, fence) = recorder().await;
     connection.execute("vacuum (analyze)").await.unwrap();
     for batch in 0..3 {
         let records: Vec<Record> = (0..100).map(|_| starting(fence, clock::now())).collect();
