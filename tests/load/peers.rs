@@ -33,6 +33,8 @@ const SPARE: Duration = Duration::from_secs(120);
 pub(crate) enum System {
     Amends,
     Restate,
+    DbosRust,
+    Durare,
     OpenWorkflow,
     Absurd,
     DbosTypescript,
@@ -84,6 +86,8 @@ impl System {
         match self {
             Self::Amends => "Amends",
             Self::Restate => "Restate",
+            Self::DbosRust => "DBOS Rust",
+            Self::Durare => "durare",
             Self::OpenWorkflow => "OpenWorkflow",
             Self::Absurd => "absurd",
             Self::DbosTypescript => "DBOS TypeScript",

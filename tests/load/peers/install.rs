@@ -37,7 +37,8 @@ impl Programs {
             // Its schema is made by a program in Python.
             System::Absurd => self.node().and_then(|()| self.python()),
             // Its server is a package for Node.
-            System::Restate => self.node().and_then(|()| self.restate()),
+            System::Restate => self.node().and_then(|()| self.rust()),
+            System::DbosRust | System::Durare => self.rust(),
         }
     }
 
@@ -59,8 +60,11 @@ impl Programs {
             command.arg("--no-deprecation").arg(self.folder.join("node").join(program));
             command
         };
+        let rust = |program: &str| Command::new(self.folder.join("rust/release").join(program));
         Ok(match system {
             System::Amends => bail!("Amends is this program"),
+            System::DbosRust => rust("dbos"),
+            System::Durare => rust("durare"),
             System::OpenWorkflow => node("openworkflow.mjs"),
             System::Absurd => node("absurd.mjs"),
             System::DbosTypescript => node("dbos.mjs"),
@@ -70,7 +74,7 @@ impl Programs {
                 command
             }
             System::Restate => {
-                let mut command = Command::new(self.folder.join("restate/release/restate-peer"));
+                let mut command = rust("restate");
                 command
                     .env("RESTATE_SERVER", self.restate_server()?)
                     .env("RESTATE_VERSION", self.restate_version()?);
@@ -99,11 +103,11 @@ impl Programs {
         Ok(())
     }
 
-    fn restate(&self) -> anyhow::Result<()> {
+    fn rust(&self) -> anyhow::Result<()> {
         run(Command::new("cargo")
             .args(["build", "--release", "--locked", "--quiet", "--target-dir"])
-            .arg(self.folder.join("restate"))
-            .current_dir(sources().join("restate")))
+            .arg(self.folder.join("rust"))
+            .current_dir(sources().join("rust")))
     }
 
     /// The package has one for each kind of machine, and installs the one that fits.

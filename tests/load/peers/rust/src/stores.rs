@@ -14,8 +14,8 @@ const CREATE: &str = "insert into orders (saga, customer, sku, quantity, amount,
 
 /// What a customer orders: as `Order::number` of three_stores.rs.
 #[derive(Clone, Serialize, Deserialize)]
-pub(crate) struct Order {
-    order: String,
+pub struct Order {
+    pub order: String,
     customer: String,
     sku: String,
     quantity: i32,
@@ -24,7 +24,7 @@ pub(crate) struct Order {
 }
 
 impl Order {
-    pub(crate) fn number(number: u64) -> Self {
+    pub fn number(number: u64) -> Self {
         Self {
             order: format!("o-{number}"),
             customer: format!("c-{}", number % 1000),
@@ -38,13 +38,13 @@ impl Order {
 
 /// What a step gives.
 #[derive(Serialize, Deserialize)]
-pub(crate) struct Answer {
+pub struct Answer {
     ok: bool,
     pad: String,
 }
 
 /// None: its steps do nothing.
-pub(crate) struct Stores(Option<Real>);
+pub struct Stores(Option<Real>);
 
 struct Real {
     inventory: PgPool,
@@ -54,7 +54,7 @@ struct Real {
 }
 
 impl Stores {
-    pub(crate) fn open() -> anyhow::Result<Self> {
+    pub fn open() -> anyhow::Result<Self> {
         let variable = |name: &str| std::env::var(name);
         if variable("WORKLOAD")? == "noop" {
             return Ok(Self(None));
@@ -68,7 +68,7 @@ impl Stores {
         })))
     }
 
-    pub(crate) async fn reserve(&self, order: &Order) -> anyhow::Result<Answer> {
+    pub async fn reserve(&self, order: &Order) -> anyhow::Result<Answer> {
         if let Some(real) = &self.0 {
             let mut transaction = real.inventory.begin().await?;
             let take = sqlx::query(TAKE).bind(&order.sku).bind(order.quantity);
@@ -82,7 +82,7 @@ impl Stores {
         Ok(answer())
     }
 
-    pub(crate) async fn create(&self, order: &Order) -> anyhow::Result<Answer> {
+    pub async fn create(&self, order: &Order) -> anyhow::Result<Answer> {
         if let Some(real) = &self.0 {
             let create = sqlx::query(CREATE)
                 .bind(&order.order)
@@ -95,7 +95,7 @@ impl Stores {
         Ok(answer())
     }
 
-    pub(crate) async fn charge(&self, order: &Order) -> anyhow::Result<Answer> {
+    pub async fn charge(&self, order: &Order) -> anyhow::Result<Answer> {
         if let Some(real) = &self.0 {
             let charge =
                 serde_json::json!({"order": order.order, "amount": order.amount.to_string()});
