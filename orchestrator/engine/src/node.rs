@@ -1,7 +1,7 @@
 //! One running engine: its workflows, its lanes, the shards it owns, and the sagas it brings to
 //! memory.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
@@ -57,7 +57,8 @@ pub(crate) struct Node {
     pub(crate) known: Known,
     handlers: Arc<Handlers>,
     activities: HashMap<&'static str, Activity>,
-    shards: RwLock<HashMap<ShardId, Arc<Shard>>>,
+    /// In the order of their ids: neighbours have different lanes.
+    shards: RwLock<BTreeMap<ShardId, Arc<Shard>>>,
 }
 
 /// An activity as the node runs it.
