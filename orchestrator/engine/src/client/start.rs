@@ -26,6 +26,8 @@ const START_TIMEOUT: Duration = Duration::from_secs(3);
 /// of its shards, and writes at each one's end of the indexes: with one shard for each lane instead of all of
 /// them, PostgreSQL has a tenth less to do.
 const TURN: time::Duration = time::Duration::milliseconds(20);
+/// 2^64 by the golden ratio: the high bits of its multiples are spread evenly (Knuth, 6.4).
+const GOLDEN: u64 = 0x9e37_79b9_7f4a_7c15;
 
 impl Client {
     /// Starts a saga; durable when it returns.
@@ -171,11 +173,13 @@ impl Client {
     }
 }
 
-/// Whose turn it is at `at`, counted on without end: of `lanes` neighbours, so that each lane has its share,
-/// and of the next ones after [`TURN`].
+/// Whose turn it is at `at`, as a number that wraps around the shards: of `lanes` neighbours, so that each lane
+/// has its share, and of others after [`TURN`].
 fn turn(at: OffsetDateTime, lanes: u64) -> u64 {
     let turns = at.unix_timestamp_nanos().unsigned_abs() / TURN.whole_nanoseconds().unsigned_abs();
-    (turns as u64).wrapping_mul(lanes) + u64::from(at.microsecond()) % lanes
+    // Scattered: what starts at each full minute would else meet the same few shards for ever.
+    let first = (turns as u64).wrapping_mul(GOLDEN) >> 32;
+    first * lanes + u64::from(at.microsecond()) % lanes
 }
 
 /// Takes a saga out of memory unless its start was sent.
@@ -235,28 +239,42 @@ mod tests {
 
     use super::*;
 
-    /// How many of the starts at each microsecond from the epoch until `until` fell on which of 32 shards.
-    fn starts(until: time::Duration, lanes: u64) -> BTreeMap<u64, i64> {
-        let mut starts = BTreeMap::new();
-        for at in 0..until.whole_microseconds() as i64 {
-            let at = OffsetDateTime::UNIX_EPOCH + time::Duration::microseconds(at);
-            *starts.entry(turn(at, lanes) % 32).or_default() += 1;
+    /// How many that start at these times, in microseconds, fall on which of 32 shards.
+    fn shards(times: impl Iterator<Item = i64>, lanes: u64) -> BTreeMap<u64, usize> {
+        let mut shards = BTreeMap::new();
+        for time in times {
+            let at = OffsetDateTime::UNIX_EPOCH + time::Duration::microseconds(time);
+            *shards.entry(turn(at, lanes) % 32).or_default() += 1;
         }
-        starts
+        shards
     }
 
     #[test]
     fn sagas_that_start_together_share_a_shard_for_each_lane() {
-        assert_eq!(starts(TURN, 1), [(0, 20_000)].into());
-        assert_eq!(starts(TURN, 2), [(0, 10_000), (1, 10_000)].into());
+        for begin in [0, 7_000_000, 1_800_000_000_000_000] {
+            let together = begin..begin + 20_000;
+            assert_eq!(shards(together.clone(), 1).into_values().collect::<Vec<_>>(), [20_000]);
+            let two: Vec<_> = shards(together, 2).into_iter().collect();
+            let [(first, 10_000), (second, 10_000)] = two[..] else { panic!("{two:?}") };
+            assert_eq!((first % 2, second), (0, first + 1));
+        }
     }
 
     #[test]
-    fn each_shard_has_its_turn() {
-        for lanes in [1, 2, 4] {
-            let starts = starts(TURN * 32, lanes);
-            assert_eq!(starts.len(), 32);
-            assert!(starts.values().all(|count| *count == 20_000), "{starts:?}");
+    fn each_shard_has_its_share_whatever_the_rhythm_of_the_starts() {
+        let (millisecond, minute, hour) = (1_000, 60_000_000, 3_600_000_000);
+        for (every, lanes) in [millisecond, 20 * millisecond, 1_000 * millisecond, minute, hour]
+            .into_iter()
+            .flat_map(|every| [(every, 1), (every, 2)])
+        {
+            // Not all at the same microsecond, as nothing is.
+            let times = (0..100_000).map(|number| number * every + number % 2);
+            let shares = shards(times, lanes);
+            let even = 100_000 / 32;
+            assert!(
+                shares.len() == 32 && shares.values().all(|share| share.abs_diff(even) < even / 4),
+                "every {every} us, {lanes} lanes: {shares:?}"
+            );
         }
     }
 }
