@@ -15,6 +15,14 @@ const BEHIND: Duration = Duration::weeks(1);
 
 /// What is partitioned.
 const TABLES: [&str; 2] = ["saga", "entry"];
+/// When the partitions of each are vacuumed.
+const VACUUMED: [&str; 2] = [
+    // Rows are written once or twice and found by their keys: no need to look again soon.
+    "autovacuum_vacuum_scale_factor = 0.1",
+    // Nothing in the journal ever dies. A vacuum would only find the holes at the ends of the pages, and the
+    // small entries that fit would each cost the log an image of an old page.
+    "autovacuum_vacuum_insert_threshold = -1",
+];
 
 /// SQLSTATE `duplicate_table`.
 const EXISTS: &str = "42P07";
@@ -126,12 +134,11 @@ async fn make_partitions(
 ) -> Result<(), StoreError> {
     for week in weeks(now - BEHIND, now + AHEAD) {
         let (from, to) = (SagaId::floor(week.begins()), SagaId::floor(week.ends()));
-        for (table, name) in TABLES.into_iter().zip(week.partitions()) {
-            // Rows are written once or twice and found by their keys: no need to look again soon.
+        for ((table, name), vacuumed) in TABLES.into_iter().zip(week.partitions()).zip(VACUUMED) {
             let make = format!(
                 "create table if not exists {name} \
                  partition of saga.{table} for values from ('{from}') to ('{to}') \
-                 with (autovacuum_vacuum_scale_factor = 0.1)"
+                 with ({vacuumed})"
             );
             match connection.execute(AssertSqlSafe(make)).await {
                 Ok(_) => {}
