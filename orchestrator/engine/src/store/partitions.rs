@@ -17,10 +17,11 @@ const BEHIND: Duration = Duration::weeks(1);
 const TABLES: [&str; 2] = ["saga", "entry"];
 /// When the partitions of each are vacuumed.
 const VACUUMED: [&str; 2] = [
-    // Rows are written once or twice and found by their keys: no need to look again soon.
+    // Each saga leaves a dead row, and dead entries in the indexes of those that are open: sooner than by
+    // default.
     "autovacuum_vacuum_scale_factor = 0.1",
-    // Nothing in the journal ever dies. A vacuum would only find the holes at the ends of the pages, and the
-    // small entries that fit would each cost the log an image of an old page.
+    // The journal only grows. A vacuum would find nothing but the holes at the ends of its pages, and each
+    // small entry that fits into one would cost the log an image of that page: half as much log again.
     "autovacuum_vacuum_insert_threshold = -1",
 ];
 
