@@ -333,6 +333,11 @@ impl Driver {
         self.absorb(facts);
     }
 
+    /// Something is wrong with it that a person must look at.
+    pub(crate) fn is_parked(&self) -> bool {
+        self.state.held.is_some()
+    }
+
     /// Tells `moved` of its first commit; dropped when it is left without one.
     pub(crate) fn tells_when_it_moves(&mut self, moved: oneshot::Sender<()>) {
         self.moves = Some(moved);

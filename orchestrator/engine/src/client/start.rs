@@ -99,6 +99,11 @@ impl Client {
         let forget = Forget { shard, id: Some(beginning.id) };
         let mut driver = Driver::begin(self.node.clone(), shard.clone(), mailbox, beginning)
             .map_err(StartError::Input)?;
+        if driver.is_parked() {
+            // The row of a start says nothing of what is wrong. That of a saga that is resumed does.
+            drop(forget);
+            return self.start_elsewhere(beginning, &saga).await;
+        }
         let Some(record) = driver.record(Some(saga)) else { return Err(StartError::Busy) };
         let answer = shard.lane.try_write(record).map_err(|full| match full {
             LaneFull::Full => StartError::Busy,

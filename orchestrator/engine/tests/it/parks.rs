@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use engine::client::Told;
 use engine::journal::Ending;
-use engine::operator::Action;
+use engine::operator::{Action, Filter};
 use engine::view::{Phase, SagaView};
 use engine::{Abort, Client, Engine, Payload, Registry, Saga, SagaId, Workflow};
 
@@ -46,6 +46,21 @@ impl Workflow for Clumsy {
         assert!(MENDED.load(Ordering::SeqCst), "dropped it");
         saga.step(does("mended")).await?;
         Ok(())
+    }
+}
+
+/// Panics before its first step.
+struct Stumbling;
+
+impl Workflow for Stumbling {
+    const NAME: &'static str = "stumbling";
+    type Services = Script;
+    type Input = ();
+    type Output = ();
+    type Activities = (Do,);
+
+    async fn run(_: &mut Saga<Self>, (): ()) -> Result<(), Abort> {
+        panic!("at the door");
     }
 }
 
@@ -89,7 +104,7 @@ impl Workflow for Tomorrow {
 
 fn registry(script: &Arc<Script>) -> Registry {
     let registry = Registry::new().workflow::<Plain>(script);
-    registry.workflow::<Clumsy>(script).workflow::<Changed>(script)
+    registry.workflow::<Clumsy>(script).workflow::<Stumbling>(script).workflow::<Changed>(script)
 }
 
 async fn begin(client: &Client, what: &str) -> SagaId {
@@ -205,6 +220,22 @@ async fn a_panic_in_a_workflow_parks_its_saga_until_the_code_is_mended() {
     MENDED.store(true, Ordering::SeqCst);
     goes_on(&engine, id).await;
     assert_eq!(script.log(), ["do clumsy", "do mended"], "what was done is not done again");
+    engine.shutdown().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_saga_that_is_parked_before_its_first_step_is_listed_with_what_is_wrong() {
+    let engine = engine(&database().await, registry(&Script::new())).await;
+    let id = engine.client().start(start("stumbling", &())).await.unwrap().id;
+    let view = held(&engine.client(), id).await;
+    assert_eq!(problem(&view), ("panicked", "at the door"));
+    let needs_somebody = Filter { attention: Some(true), ..Filter::default() };
+    let page = engine.operator().list(&needs_somebody, None, 10).await.unwrap();
+    let listed: Vec<_> = page.sagas.iter().map(|line| line.summary.id).collect();
+    assert_eq!(listed, [id]);
+    let summary = &page.sagas[0].summary;
+    assert_eq!(summary.attention.as_deref(), Some("panicked"));
+    assert_eq!(summary.error.as_ref().map(|error| &*error.message), Some("at the door"));
     engine.shutdown().await;
 }
 
