@@ -5,6 +5,9 @@ use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use futures_util::future::BoxFuture;
+use futures_util::stream::FuturesUnordered;
+use futures_util::{FutureExt, StreamExt};
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
@@ -24,6 +27,9 @@ pub(crate) struct Ownership {
     node: Arc<Node>,
     connection: LeaseConnection,
     ttl: Duration,
+    /// Shards that are handed over, each until its sagas finished what is under way: a slow attempt holds
+    /// up neither the lease nor any other shard.
+    finishing: FuturesUnordered<BoxFuture<'static, Arc<Shard>>>,
     /// Ends everything of this node at once.
     stopped: CancellationToken,
 }
@@ -31,43 +37,70 @@ pub(crate) struct Ownership {
 impl Ownership {
     pub(crate) fn new(node: Arc<Node>, ttl: Duration, stopped: CancellationToken) -> Self {
         let connection = LeaseConnection::new(node.store.clone());
-        Self { node, connection, ttl, stopped }
+        Self { node, connection, ttl, finishing: FuturesUnordered::new(), stopped }
     }
 
     /// Renews the lease and looks after the shards, once.
     pub(crate) async fn run_once(&mut self) -> Result<(), StoreError> {
-        let sent = Instant::now();
-        self.connection.renew(&self.node.name, self.ttl).await?;
-        self.node.lease.renewed(sent, self.ttl);
+        self.renew().await?;
         let (shards, nodes) = self.connection.shards().await?;
         self.drop_lost(&shards);
         let share = shards.len().div_ceil(nodes.max(1));
-        let owned = self.node.owned();
+        let in_memory = self.node.owned();
+        let owned: Vec<_> = in_memory.iter().filter(|shard| shard.is_open()).cloned().collect();
         let room = share.saturating_sub(owned.len());
-        self.take_free(&shards, &owned, room).await?;
-        if owned.len() > share {
-            self.hand_over(owned.into_iter().skip(share).collect()).await;
-        }
+        self.take_free(&shards, &in_memory, room).await?;
+        self.hand_over(owned.into_iter().skip(share));
+        Ok(())
+    }
+
+    async fn renew(&mut self) -> Result<(), StoreError> {
+        let sent = Instant::now();
+        self.connection.renew(&self.node.name, self.ttl).await?;
+        self.node.lease.renewed(sent, self.ttl);
         Ok(())
     }
 
     /// Goes on until `leaving`, then hands everything over.
     pub(crate) async fn run(mut self, leaving: CancellationToken) {
-        let mut pause = self.ttl / 3;
+        let mut renew_at = tokio::time::Instant::now() + self.ttl / 3;
         loop {
             tokio::select! {
                 () = leaving.cancelled() => break,
                 () = self.stopped.cancelled() => return,
+                Some(shard) = self.finishing.next() => {
+                    self.let_go(shard).await;
+                    continue;
+                }
                 () = self.node.shards_poke.notified() => {}
-                () = tokio::time::sleep(pause) => {}
+                () = tokio::time::sleep_until(renew_at) => {}
             }
-            pause = self.ttl / 3;
+            let mut pause = self.ttl / 3;
             if let Err(error) = self.run_once().await {
                 tracing::warn!(%error, node = %self.node.name.id, "the lease could not be renewed");
                 pause = RENEW_AGAIN_AFTER;
             }
+            renew_at = tokio::time::Instant::now() + pause;
         }
-        self.hand_over(self.node.owned()).await;
+        self.leave().await;
+    }
+
+    /// Hands everything over. The lease is renewed meanwhile: an attempt may take longer than it lasts.
+    async fn leave(mut self) {
+        if let Err(error) = self.connection.leaving(self.node.name.id).await {
+            tracing::warn!(%error, "the others do not know that this node leaves: they take its shards when it has");
+        }
+        self.hand_over(self.node.owned().into_iter().filter(|shard| shard.is_open()));
+        let mut renewals = tokio::time::interval(self.ttl / 3);
+        while !self.finishing.is_empty() {
+            tokio::select! {
+                Some(shard) = self.finishing.next() => self.let_go(shard).await,
+                _ = renewals.tick() => {
+                    // What is under way goes on for as long as the lease lasts.
+                    let _ = self.renew().await;
+                }
+            }
+        }
         if let Err(error) = self.connection.leave(self.node.name.id).await {
             tracing::warn!(%error, "the lease could not be ended; it runs out by itself");
         }
@@ -90,10 +123,10 @@ impl Ownership {
     async fn take_free(
         &mut self,
         rows: &[ShardRow],
-        owned: &[Arc<Shard>],
+        in_memory: &[Arc<Shard>],
         room: usize,
     ) -> Result<(), StoreError> {
-        let in_memory: HashSet<ShardId> = owned.iter().map(|shard| shard.id).collect();
+        let in_memory: HashSet<ShardId> = in_memory.iter().map(|shard| shard.id).collect();
         let unattended = rows.iter().filter(|row| !in_memory.contains(&row.shard_id));
         let (ours, others): (Vec<_>, Vec<_>) =
             unattended.partition(|row| row.node_id == Some(self.node.name.id));
@@ -135,21 +168,19 @@ impl Ownership {
         });
     }
 
-    /// Lets shards go once their sagas finished what is under way. The lease is renewed meanwhile:
-    /// an attempt may take longer than it lasts.
-    async fn hand_over(&mut self, shards: Vec<Arc<Shard>>) {
-        let handing = drained(&shards);
-        tokio::pin!(handing);
-        loop {
-            tokio::select! {
-                () = &mut handing => break,
-                () = tokio::time::sleep(self.ttl / 3) => {
-                    let sent = Instant::now();
-                    if self.connection.renew(&self.node.name, self.ttl).await.is_ok() {
-                        self.node.lease.renewed(sent, self.ttl);
-                    }
-                }
-            }
+    /// Starts to let shards go.
+    fn hand_over(&mut self, shards: impl Iterator<Item = Arc<Shard>>) {
+        for shard in shards {
+            shard.drain();
+            self.finishing.push(finished(shard).boxed());
+        }
+    }
+
+    /// Lets a shard go that is finished, and those that are by now.
+    async fn let_go(&mut self, shard: Arc<Shard>) {
+        let mut shards = vec![shard];
+        while let Some(Some(another)) = self.finishing.next().now_or_never() {
+            shards.push(another);
         }
         self.release(&shards).await;
     }
@@ -160,28 +191,19 @@ impl Ownership {
         for shard in shards {
             self.node.disown(shard);
         }
-        if released.is_empty() {
-            return;
-        }
         if let Err(error) = self.connection.release(&released).await {
             tracing::warn!(%error, "shards could not be handed over; they are free when the lease ends");
         }
     }
 }
 
-/// Lets the sagas of these shards finish what is under way.
-async fn drained(shards: &[Arc<Shard>]) {
-    for shard in shards {
-        shard.drain();
-    }
-    let all = async {
-        for shard in shards {
-            shard.tasks.wait().await;
-        }
-    };
-    if tokio::time::timeout(DRAIN_MAX, all).await.is_err() {
+/// The shard, once its sagas finished what is under way.
+async fn finished(shard: Arc<Shard>) -> Arc<Shard> {
+    if tokio::time::timeout(DRAIN_MAX, shard.tasks.wait()).await.is_err() {
         tracing::warn!(
+            shard = shard.id,
             "some attempts did not end in time; the next owner repeats them under their keys"
         );
     }
+    shard
 }

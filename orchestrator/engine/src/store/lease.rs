@@ -10,6 +10,7 @@ use crate::clock;
 use crate::error::StoreError;
 use crate::id::ShardId;
 use crate::store::Store;
+use crate::store::inbox::{NOTIFY, SHARDS_CHANNEL};
 
 /// `clock_timestamp()` and not `now()`, which stands still in a transaction.
 pub(crate) const RENEW: &str = "\
@@ -25,8 +26,9 @@ select s.shard_id, s.fence, s.node_id, n.lease_until > clock_timestamp() as owne
   from saga.shard s left join saga.node n on n.node_id = s.node_id
  order by s.shard_id";
 
+/// How many share the shards.
 pub(crate) const LIVE_NODES: &str = "\
-select count(*) from saga.node where lease_until > clock_timestamp()";
+select count(*) from saga.node where lease_until > clock_timestamp() and not leaving";
 
 /// Takes shards that nobody alive owns, or that this node owns without knowing it. The update waits
 /// for the commits in flight of a former owner, and its fence shuts out all later ones. Only under
@@ -56,6 +58,8 @@ update saga.shard s
    set fence = gen_random_uuid(), node_id = null
   from unnest($1::smallint[], $2::uuid[]) mine(shard_id, fence)
  where s.shard_id = mine.shard_id and s.fence = mine.fence";
+
+pub(crate) const LEAVING: &str = "update saga.node set leaving = true where node_id = $1";
 
 pub(crate) const LEAVE: &str = "\
 update saga.node set lease_until = clock_timestamp() where node_id = $1";
@@ -161,14 +165,18 @@ impl LeaseConnection {
         let (ids, fences): (Vec<ShardId>, Vec<Uuid>) = shards.iter().copied().unzip();
         self.with(async |connection| {
             sqlx::query(RELEASE).bind(ids).bind(fences).execute(&mut *connection).await?;
-            sqlx::query(crate::store::inbox::NOTIFY)
-                .bind(crate::store::inbox::SHARDS_CHANNEL)
-                .bind("")
-                .execute(connection)
-                .await
+            tell_nodes(connection).await
         })
-        .await?;
-        Ok(())
+        .await
+    }
+
+    /// Says that the node takes no more shards and lets go of those it has: the others' shares grow.
+    pub(crate) async fn leaving(&mut self, node: Uuid) -> Result<(), StoreError> {
+        self.with(async |connection| {
+            sqlx::query(LEAVING).bind(node).execute(&mut *connection).await?;
+            tell_nodes(connection).await
+        })
+        .await
     }
 
     /// Ends the node's lease and the connection.
@@ -180,6 +188,12 @@ impl LeaseConnection {
         }
         Ok(())
     }
+}
+
+/// Has every node look after the shards.
+async fn tell_nodes(connection: &mut PgConnection) -> Result<(), sqlx::Error> {
+    let notify = sqlx::query(NOTIFY).bind(SHARDS_CHANNEL).bind("");
+    notify.execute(connection).await.map(drop)
 }
 
 impl ShardRow {

@@ -17,7 +17,7 @@ use crate::state::State;
 use crate::summary::standing;
 use crate::view::fixture::handlers;
 
-const STATEMENTS: [(&str, &str); 38] = [
+const STATEMENTS: [(&str, &str); 39] = [
     ("sagas", query::SAGAS),
     ("open", list::OPEN),
     ("attention", list::ATTENTION),
@@ -50,6 +50,7 @@ const STATEMENTS: [(&str, &str); 38] = [
     ("live nodes", lease::LIVE_NODES),
     ("take", lease::TAKE),
     ("release", lease::RELEASE),
+    ("leaving", lease::LEAVING),
     ("leave", lease::LEAVE),
     ("shard count", partitions::SHARD_COUNT),
     ("partitions there", partitions::THERE),

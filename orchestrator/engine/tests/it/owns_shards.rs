@@ -75,6 +75,25 @@ async fn nodes_share_the_shards_and_hand_over_when_one_leaves() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_slow_attempt_holds_up_no_other_shard_of_a_node_that_leaves() {
+    let url = database().await;
+    let stock = Stock::closed();
+    let leaving = engine(&url, registry(&stock)).await;
+    let slow = leaving.client().start(start("take-many", &Order::of(2))).await.unwrap().id;
+    stock.called(1).await;
+    let staying = engine(&url, registry(&stock)).await;
+    let left = tokio::spawn(leaving.shutdown());
+    shares(&staying, vec![1, 7]).await;
+    assert!(!left.is_finished(), "the slow attempt was given up");
+    stock.gate.send_replace(true);
+    left.await.unwrap();
+    shares(&staying, vec![8]).await;
+    ends(&staying.client(), slow, Ending::Completed).await;
+    assert_eq!(*stock.calls.lock().unwrap(), 2, "what was under way was repeated");
+    staying.shutdown().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_former_owner_can_not_write() {
     let url = database().await;
     let stock = Stock::closed();
