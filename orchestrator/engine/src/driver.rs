@@ -122,6 +122,8 @@ impl Driver {
             }
             if self.state.ending.is_some() {
                 if self.shard.rest(self.id, None) {
+                    // Only now: whoever finds it in memory has registered before, and is told.
+                    self.node.hub.changed(self.id, true);
                     return Left::Done;
                 }
                 // What came too late is told so.

@@ -39,11 +39,11 @@ impl Driver {
             // A trial that is over by its time does not hear of it.
             let _ = moved.send(());
         }
-        let ended = self.state.ending.is_some();
-        if ended {
-            self.node.meters.ended.increment(1);
+        match self.state.ending {
+            // It is told when it has left the memory.
+            Some(_) => self.node.meters.ended.increment(1),
+            None => self.node.hub.changed(self.id, false),
         }
-        self.node.hub.changed(self.id, ended);
     }
 
     /// What is to be written, if anything is. With `start` it is a saga's first.
