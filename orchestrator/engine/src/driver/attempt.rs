@@ -142,7 +142,7 @@ impl Driver {
 
     /// What the end of an attempt means to the rules.
     pub(super) fn event_of(&self, Landed { step, end }: Landed) -> Event {
-        let described = self.described(step);
+        let described = || self.described(step);
         match end {
             End::Attempted(Attempted::Answered(Ok(output))) => Event::Done { step, output },
             End::Attempted(Attempted::Answered(Err(Failure::Rejected(rejection)))) => {
@@ -156,32 +156,33 @@ impl Driver {
             }
             End::Attempted(Attempted::Answered(Err(Failure::Retry(trouble)))) => {
                 let unsure = !trouble.not_executed;
-                self.failed(step, &described, unsure, trouble)
+                self.failed(step, &described(), unsure, trouble)
             }
             End::Attempted(Attempted::Answered(Err(Failure::Unknown(trouble)))) => {
-                self.failed(step, &described, true, trouble)
+                self.failed(step, &described(), true, trouble)
             }
             End::Undone(UndoAttempted::Answered(Ok(()))) => Event::Undone { step },
             End::Undone(UndoAttempted::Answered(Err(UndoFailure::Retry(trouble)))) => {
                 let counted = self.state.step(step).map_or(0, |step| step.undo.counted);
+                let described = described();
                 let wait = wait(&described.undo_retry, counted + 1, &trouble);
                 let next_at = Some(clock::now() + wait);
                 let problem = self.problem(&described, Direction::Backward, trouble);
                 Event::UndoFailed { step, problem, next_at }
             }
             End::Undone(UndoAttempted::Answered(Err(UndoFailure::Stuck(trouble)))) => {
-                let problem = self.problem(&described, Direction::Backward, trouble);
+                let problem = self.problem(&described(), Direction::Backward, trouble);
                 Event::UndoFailed { step, problem, next_at: None }
             }
             End::Attempted(Attempted::Broken(code, message)) if !self.is_open(step) => {
                 // Its undo takes care of it: nothing is parked over what is given up.
-                self.failed(step, &described, true, Trouble::new(code, message))
+                self.failed(step, &described(), true, Trouble::new(code, message))
             }
             End::Attempted(Attempted::Broken(code, message))
             | End::Undone(UndoAttempted::Broken(code, message)) => {
                 tracing::error!(saga = %self.id, step, code, message, "a step broke its saga");
                 let direction = self.state.direction();
-                let problem = self.problem(&described, direction, Trouble::new(code, message));
+                let problem = self.problem(&described(), direction, Trouble::new(code, message));
                 Event::Broken { step: Some(step), problem }
             }
         }

@@ -170,8 +170,10 @@ impl Writer {
             }
             return;
         }
-        for queued in batch {
-            Box::pin(self.commit(vec![queued], is_repeat)).await;
+        let mut first = batch;
+        let second = first.split_off(first.len() / 2);
+        for half in [first, second] {
+            Box::pin(self.commit(half, is_repeat)).await;
         }
     }
 }
