@@ -59,8 +59,8 @@ impl Arena {
     }
 
     /// The first process of PostgreSQL.
-    pub(crate) fn postmaster(&self) -> Option<u32> {
-        self.server.pid()
+    pub(crate) fn postmaster(&self) -> anyhow::Result<u32> {
+        self.server.pid().context("the server has ended")
     }
 }
 

@@ -24,7 +24,7 @@ pub(crate) enum Workload {
     Plain,
     /// `noop` beside a history of `--ended` sagas
     History,
-    /// The same, with an operator's lists and pages refreshed all the time
+    /// The same, with the queries of an operator's lists and pages all the time
     Console,
     /// `--in-flight` sagas wait for a signal: what one takes in memory, and how fast they wake
     Waiting,
@@ -87,7 +87,7 @@ pub(crate) struct LoadArguments {
     /// How many sagas are under way at once
     #[arg(long, default_value_t = 1024, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
     pub(crate) in_flight: u32,
-    /// Start so many a second, instead of one whenever one ended
+    /// Start so many a second, instead of one whenever one ended; later if `--in-flight` are under way
     #[arg(long, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
     pub(crate) rate: Option<u32>,
     /// How long to measure
@@ -102,11 +102,14 @@ pub(crate) struct LoadArguments {
     /// How many connections commit, of each node, and of the floor: two unless told otherwise
     #[arg(long, value_parser = clap::value_parser!(u8).range(1..=64))]
     pub(crate) lanes: Option<u8>,
+    /// Start each saga with a key of its own, so that a repeat would be harmless; orders always have one
+    #[arg(long)]
+    pub(crate) keyed: bool,
     /// In which order the carts come, and who is declined
     #[arg(long, default_value_t = 1)]
     pub(crate) seed: u64,
     /// For `history` and `console`: how many sagas have ended before
-    #[arg(long, default_value_t = 1_000_000, value_parser = clap::value_parser!(u64).range(0..=100_000_000))]
+    #[arg(long, default_value_t = 1_000_000, value_parser = clap::value_parser!(u64).range(1..=100_000_000))]
     pub(crate) ended: u64,
     /// For orders: so many lines each, instead of those of a real cart
     #[arg(long, value_parser = clap::value_parser!(u32).range(1..=100))]
@@ -114,13 +117,6 @@ pub(crate) struct LoadArguments {
     /// For orders: of so many goods, instead of those of a real cart
     #[arg(long, value_parser = clap::value_parser!(u32).range(1..=1_000))]
     pub(crate) skus: Option<u32>,
-}
-
-impl Workload {
-    pub(crate) fn name(self) -> String {
-        let value = self.to_possible_value();
-        value.map(|value| value.get_name().to_owned()).unwrap_or_default()
-    }
 }
 
 impl LoadArguments {
@@ -135,8 +131,8 @@ impl LoadArguments {
 
     /// These, as another process of this program takes them.
     pub(crate) fn to_words(self) -> Vec<String> {
-        let Self { in_flight, rate, seconds, warm_up, nodes, lanes, seed, ended, lines, skus } =
-            self;
+        let Self { in_flight, rate, seconds, warm_up, nodes, lanes, .. } = self;
+        let Self { keyed, seed, ended, lines, skus, .. } = self;
         let mut words = vec![
             format!("--in-flight={in_flight}"),
             format!("--seconds={seconds}"),
@@ -148,6 +144,7 @@ impl LoadArguments {
         words.extend(lanes.map(|lanes| format!("--lanes={lanes}")));
         words.extend(lines.map(|lines| format!("--lines={lines}")));
         words.extend(skus.map(|skus| format!("--skus={skus}")));
+        words.extend(keyed.then(|| "--keyed".to_owned()));
         words.extend(rate.map(|rate| format!("--rate={rate}")));
         words
     }

@@ -12,8 +12,11 @@ use crate::meter::Usage;
 /// How many times as fast the first one is.
 #[derive(Debug, Serialize)]
 pub(crate) struct Ratio {
-    workloads: [String; 2],
-    in_flight: u32,
+    /// Of the first one, the round in the middle.
+    #[serde(flatten)]
+    first: Usage,
+    /// Of the second one.
+    against: Usage,
     /// Sagas a second of the first by those of the second, a round each.
     ratios: Vec<f64>,
     pub(crate) ratio_median: f64,
@@ -45,8 +48,8 @@ pub(crate) fn by_turns(pair: [Workload; 2], arguments: &Arguments) -> anyhow::Re
     };
     let ratios = of(|usage| usage.sagas_per_s);
     Ok(Ratio {
-        workloads: pair.map(Workload::name),
-        in_flight: arguments.load.in_flight,
+        first: Usage::middle(&runs[0]),
+        against: Usage::middle(&runs[1]),
         ratio_median: median(&ratios),
         ratio_min: ratios.iter().copied().fold(f64::INFINITY, f64::min),
         ratio_max: ratios.iter().copied().fold(0.0, f64::max),
@@ -58,18 +61,17 @@ pub(crate) fn by_turns(pair: [Workload; 2], arguments: &Arguments) -> anyhow::Re
 
 impl Ratio {
     pub(crate) fn text(&self) -> String {
-        let Self { workloads: [first, second], runs, ratio_median, ratio_min, ratio_max, .. } =
-            self;
-        let rates =
-            |runs: &[Usage]| median(&runs.iter().map(|run| run.sagas_per_s).collect::<Vec<_>>());
+        let Self { first, against, ratios, ratio_median, ratio_min, ratio_max, .. } = self;
         format!(
-            "{}\n{}\n{first} is {ratio_median:.2} times as fast as {second} ({ratio_min:.2} to \
-             {ratio_max:.2} in {} rounds; {:.0} and {:.0} sagas/s), and a saga takes {:.2} times as long",
-            runs[0][0].table(),
-            runs[1][0].table(),
-            self.ratios.len(),
-            rates(&runs[0]),
-            rates(&runs[1]),
+            "the middle round of each:\n{}\n{}\n{} is {ratio_median:.2} times as fast as {} ({ratio_min:.2} \
+             to {ratio_max:.2} in {} rounds; {:.0} and {:.0} sagas/s), and a saga takes {:.2} times as long",
+            first.table(),
+            against.table(),
+            first.workload,
+            against.workload,
+            ratios.len(),
+            first.sagas_per_s,
+            against.sagas_per_s,
             self.p50_ratio_median,
         )
     }

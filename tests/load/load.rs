@@ -6,9 +6,10 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
+use anyhow::bail;
 use hdrhistogram::Histogram;
 use indicatif::{ProgressBar, ProgressStyle};
-use tokio::task::JoinSet;
+use tokio::task::{JoinHandle, JoinSet};
 
 use crate::meter::{Meter, Sources, Usage};
 
@@ -26,7 +27,8 @@ pub(crate) trait Job: Send + Sync + 'static {
 pub(crate) struct Load {
     /// How many sagas are under way at once, at most.
     pub(crate) in_flight: u32,
-    /// How many begin in a second, whether or not others have ended. None: as many as end.
+    /// How many begin in a second, whether or not others have ended, as long as there is room. None: as
+    /// many as end.
     pub(crate) rate: Option<u32>,
     pub(crate) warm_up: Duration,
     pub(crate) measured: Duration,
@@ -40,17 +42,17 @@ pub(crate) async fn drive(
 ) -> anyhow::Result<Usage> {
     let clients =
         Arc::new(Clients { job, is_over: AtomicBool::new(false), latencies: Mutex::new(None) });
-    let running = tokio::spawn(match load.rate {
+    let mut running = tokio::spawn(match load.rate {
         Some(rate) => {
             futures_util::future::Either::Left(clients.clone().open(load.in_flight, rate))
         }
         None => futures_util::future::Either::Right(clients.clone().closed(load.in_flight)),
     });
     let bar = progress(load.warm_up + load.measured);
-    wait(&bar, load.warm_up).await;
+    wait(&bar, load.warm_up, &mut running).await?;
     let meter = Meter::start(sources).await?;
     *clients.latencies.lock().unwrap() = Some(Histogram::new_with_max(MICROS_MAX, 3)?);
-    wait(&bar, load.measured).await;
+    wait(&bar, load.measured, &mut running).await?;
     let latencies = clients.latencies.lock().unwrap().take().unwrap();
     let usage = meter.stop((&latencies).into()).await?;
     clients.is_over.store(true, Ordering::Relaxed);
@@ -116,11 +118,22 @@ impl<J: Job> Clients<J> {
     }
 }
 
-async fn wait(bar: &ProgressBar, how_long: Duration) {
+/// Not longer than it runs.
+async fn wait(
+    bar: &ProgressBar,
+    how_long: Duration,
+    running: &mut JoinHandle<anyhow::Result<()>>,
+) -> anyhow::Result<()> {
     for _ in 0..how_long.as_secs() {
-        tokio::time::sleep(Duration::from_secs(1)).await;
-        bar.inc(1);
+        tokio::select! {
+            ended = &mut *running => {
+                ended??;
+                bail!("the clients went away");
+            }
+            () = tokio::time::sleep(Duration::from_secs(1)) => bar.inc(1),
+        }
     }
+    Ok(())
 }
 
 fn progress(how_long: Duration) -> ProgressBar {

@@ -7,6 +7,7 @@
 
 mod arena;
 mod arguments;
+mod asked;
 mod chart;
 mod compare;
 mod console;
@@ -30,12 +31,15 @@ mod waiting;
 
 use std::sync::Arc;
 
-use clap::Parser;
+use anyhow::{Context, ensure};
+use clap::error::ErrorKind;
+use clap::{CommandFactory, Parser};
 use engine::Registry;
 use local_postgres::LocalPostgres;
 use metrics_exporter_prometheus::PrometheusHandle;
 
 use arguments::{Arguments, LoadArguments, Output, Workload};
+use asked::Asked;
 use load::{Job, drive};
 use meter::{Sources, Usage};
 use nodes::Nodes;
@@ -53,32 +57,46 @@ fn main() -> anyhow::Result<()> {
         .with_env_filter(tracing_subscriber::EnvFilter::from_default_env())
         .with_writer(std::io::stderr)
         .init();
-    let (text, json) = match arguments.what[..] {
-        [Workload::Compare, first, second] => {
-            let ratio = compare::by_turns([first, second], &arguments)?;
-            if let Some(least) = arguments.at_least {
-                anyhow::ensure!(ratio.ratio_median >= least, "less than {least}: {}", ratio.text());
-            }
-            (ratio.text(), serde_json::to_string(&ratio)?)
+    let asked = arguments.asked().unwrap_or_else(|message| {
+        Arguments::command().error(ErrorKind::ArgumentConflict, message).exit()
+    });
+    match asked {
+        Asked::Charge => runtime()?.block_on(arena::charge()),
+        Asked::One(workload) => {
+            let usage = measure(workload, &arguments.load)?;
+            print(&arguments, usage.table(), &usage)
         }
-        [Workload::Sweep, workload] => {
-            let sweep = sweep::sweep(workload, &arguments)?;
-            (sweep.text(), serde_json::to_string(&sweep)?)
+        Asked::Compare(pair) => {
+            let ratio = compare::by_turns(pair, &arguments)?;
+            print(&arguments, ratio.text(), &ratio)?;
+            let least = arguments.at_least.unwrap_or_default();
+            ensure!(ratio.ratio_median >= least, "the ratio is less than {least}");
+            Ok(())
         }
-        [Workload::Peers] => {
+        Asked::Sweep(workload, over) => {
+            let sweep = sweep::sweep(workload, over, &arguments)?;
+            print(&arguments, sweep.text(), &sweep)?;
+            draw(&arguments, || sweep.chart())
+        }
+        Asked::Peers => {
             let recorder = meter::recorder()?;
             let comparison = runtime()?.block_on(peers::run(&arguments, &recorder))?;
-            (comparison.text(), serde_json::to_string(&comparison)?)
+            print(&arguments, comparison.text(), &comparison)?;
+            draw(&arguments, || comparison.chart())
         }
-        [Workload::Charge] => return runtime()?.block_on(arena::charge()),
-        [workload] if !matches!(workload, Workload::Compare | Workload::Sweep) => {
-            let usage = measure(workload, &arguments.load)?;
-            (usage.table(), serde_json::to_string(&usage)?)
-        }
-        _ => anyhow::bail!("name one workload, or `compare` and two, such as `compare noop floor`"),
-    };
-    println!("{}", if arguments.output == Output::Json { json } else { text });
+    }
+}
+
+fn print(arguments: &Arguments, text: String, json: &impl serde::Serialize) -> anyhow::Result<()> {
+    let json = || serde_json::to_string(json);
+    println!("{}", if arguments.output == Output::Json { json()? } else { text });
     Ok(())
+}
+
+/// After what was measured is printed: it is not lost with a file that can not be written.
+fn draw(arguments: &Arguments, chart: impl FnOnce() -> String) -> anyhow::Result<()> {
+    let Some(file) = &arguments.chart else { return Ok(()) };
+    std::fs::write(file, chart()).with_context(|| format!("can not write {}", file.display()))
 }
 
 fn measure(workload: Workload, arguments: &LoadArguments) -> anyhow::Result<Usage> {
@@ -94,7 +112,8 @@ fn measure(workload: Workload, arguments: &LoadArguments) -> anyhow::Result<Usag
     let usage = runtime.block_on(async {
         meter::create_database(&server.url("postgres"), "amends").await?;
         let url = server.url("amends");
-        let sources = Sources { url: &url, postmaster: server.pid(), recorder: &recorder };
+        let postmaster = server.pid().context("the server has ended")?;
+        let sources = Sources { url: &url, postmaster, recorder: &recorder };
         let shop = async |one_in| Shop::open(&server, directory.path(), one_in, arguments).await;
         match workload {
             Workload::Noop | Workload::History | Workload::Console => {
@@ -122,7 +141,7 @@ fn measure(workload: Workload, arguments: &LoadArguments) -> anyhow::Result<Usag
     });
     drop(runtime);
     server.stop()?;
-    Ok(usage?.of(&workload.name(), arguments.in_flight, arguments.nodes))
+    Ok(usage?.of(workload, arguments))
 }
 
 fn runtime() -> anyhow::Result<tokio::runtime::Runtime> {
@@ -132,10 +151,10 @@ fn runtime() -> anyhow::Result<tokio::runtime::Runtime> {
 fn three_stores(arguments: &LoadArguments, recorder: &PrometheusHandle) -> anyhow::Result<Usage> {
     let usage = runtime()?.block_on(async {
         let arena = arena::Arena::open().await?;
-        let sources = Sources { url: &arena.sagas_url, postmaster: arena.postmaster(), recorder };
+        let sources = Sources { url: &arena.sagas_url, postmaster: arena.postmaster()?, recorder };
         three_stores::run(arguments, sources, &arena).await
     });
-    Ok(usage?.of(&Workload::ThreeStores.name(), arguments.in_flight, arguments.nodes))
+    Ok(usage?.of(Workload::ThreeStores, arguments))
 }
 
 async fn noop(
@@ -145,7 +164,7 @@ async fn noop(
 ) -> anyhow::Result<Usage> {
     let registry = || Registry::new().workflow::<noop::Noop>(&Arc::new(noop::Nothing));
     let nodes = Nodes::start(sources.url, arguments, || Ok(registry())).await?;
-    let sagas = noop::Sagas(nodes.clients());
+    let sagas = noop::Sagas::new(nodes.clients(), arguments.keyed);
     if workload != Workload::Noop {
         sagas.run().await?;
         history::write(sources.url, arguments.ended).await?;
@@ -154,7 +173,7 @@ async fn noop(
     let console = is_open.then(|| console::open(nodes.operator()));
     let usage = drive(sagas, arguments.load(), sources).await;
     if let Some(console) = console {
-        anyhow::ensure!(!console.is_finished(), "the console broke: {:?}", console.await);
+        ensure!(!console.is_finished(), "the console broke: {:?}", console.await);
         console.abort();
     }
     nodes.shutdown().await;
@@ -178,6 +197,7 @@ async fn place_order(
     let checkouts = Checkouts { clients: nodes.clients(), shop };
     let usage = drive(checkouts, arguments.load(), sources).await;
     nodes.shutdown().await;
+    let usage = usage?;
     place_order::check(sources.url, endings).await?;
-    usage
+    Ok(usage)
 }

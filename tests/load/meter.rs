@@ -2,10 +2,13 @@
 
 use std::time::{Duration, Instant};
 
+use anyhow::ensure;
 use hdrhistogram::Histogram;
 use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle};
 use serde::{Deserialize, Serialize};
 use sqlx::{AssertSqlSafe, Connection, Executor, PgConnection};
+
+use crate::arguments::{LoadArguments, Workload};
 
 /// How often the counters are added up.
 const UPKEEP_EVERY: Duration = Duration::from_secs(5);
@@ -30,7 +33,7 @@ pub(crate) struct Sources<'a> {
     /// A database of the server.
     pub(crate) url: &'a str,
     /// The server's first process, whose children do the work.
-    pub(crate) postmaster: Option<u32>,
+    pub(crate) postmaster: u32,
     /// What the engine counts.
     pub(crate) recorder: &'a PrometheusHandle,
 }
@@ -78,6 +81,8 @@ pub(crate) struct Latencies {
 pub(crate) struct Usage {
     pub(crate) workload: String,
     pub(crate) in_flight: u32,
+    /// How many were to begin in a second; none: as many as ended.
+    pub(crate) rate: Option<u32>,
     pub(crate) nodes: u32,
     pub(crate) seconds: f64,
     pub(crate) sagas: u64,
@@ -121,6 +126,7 @@ impl<'a> Meter<'a> {
         let (commits, wal): (i64, i64) =
             sqlx::query_as(COUNTERS).fetch_one(&mut self.connection).await?;
         let Latencies { sagas, p50_ms, p95_ms, p99_ms, max_ms } = latencies;
+        ensure!(sagas > 0, "no saga ended within the {seconds:.0} s that were measured");
         let usage = Usage {
             seconds,
             sagas,
@@ -128,7 +134,7 @@ impl<'a> Meter<'a> {
             p95_ms,
             p99_ms,
             max_ms,
-            wal_bytes_per_saga: (wal - self.wal) as f64 / sagas.max(1) as f64,
+            wal_bytes_per_saga: (wal - self.wal) as f64 / sagas as f64,
             batch_sagas: (lane_commits > 0.0)
                 .then(|| (batches.sagas - self.batches.sagas) / lane_commits),
             rss_mb: rss_bytes() as f64 / 1_048_576.0,
@@ -153,8 +159,17 @@ impl From<&Histogram<u64>> for Latencies {
 }
 
 impl Usage {
-    pub(crate) fn of(self, workload: &str, in_flight: u32, nodes: u32) -> Self {
-        Self { workload: workload.to_owned(), in_flight, nodes, ..self }
+    pub(crate) fn of(self, workload: Workload, arguments: &LoadArguments) -> Self {
+        let LoadArguments { in_flight, rate, .. } = *arguments;
+        let nodes = if workload.has_nodes() { arguments.nodes } else { 1 };
+        Self { workload: workload.name(), in_flight, rate, nodes, ..self }
+    }
+
+    /// The one of these runs that was neither fast nor slow.
+    pub(crate) fn middle(runs: &[Self]) -> Self {
+        let mut runs: Vec<&Self> = runs.iter().collect();
+        runs.sort_by(|one, other| one.sagas_per_s.total_cmp(&other.sagas_per_s));
+        runs.get(runs.len() / 2).map(|run| (*run).clone()).unwrap_or_default()
     }
 
     pub(crate) fn table(&self) -> String {
@@ -181,6 +196,11 @@ impl Usage {
             self.gateway_cpu_us,
             self.rss_mb
         );
+        if let Some(rate) = self.rate {
+            let begun =
+                if self.sagas_per_s < 0.99 * f64::from(rate) { "not reached" } else { "reached" };
+            text += &format!("; {rate} a second, {begun}");
+        }
         if let Some(batch) = self.batch_sagas {
             text += &format!("; {batch:.1} sagas in a lane's commit");
         }
@@ -192,10 +212,9 @@ impl Usage {
 }
 
 impl Ticks {
-    fn now(postmaster: Option<u32>) -> Self {
-        let postmaster = postmaster.unwrap_or_default();
+    fn now(postmaster: u32) -> Self {
         Self {
-            engine: ticks_of("self"),
+            engine: ticks_of("self", OWN),
             postgres: ticks_of_children(postmaster, None),
             gateway: ticks_of_children(std::process::id(), Some(postmaster)),
         }
@@ -219,7 +238,7 @@ impl Batches {
 impl Usage {
     /// With what it cost between `before` and `after`.
     fn cost(self, before: Ticks, after: Ticks, commits: i64) -> Self {
-        let each = |amount: f64| amount / self.sagas.max(1) as f64;
+        let each = |amount: f64| amount / self.sagas as f64;
         let cpu = |before: u64, after: u64| each(after.saturating_sub(before) as f64 * TICK_US);
         Self {
             sagas_per_s: self.sagas as f64 / self.seconds,
@@ -235,16 +254,28 @@ impl Usage {
 /// Linux counts CPU time in hundredths of a second.
 const TICK_US: f64 = 10_000.0;
 
-fn ticks_of(process: &str) -> u64 {
+/// Where `/proc/{pid}/stat` says, after the name, what a process took itself, in user and system mode, and
+/// what its children did that have ended (proc(5)).
+const OWN: [usize; 2] = [11, 12];
+const ENDED_CHILDREN: [usize; 2] = [13, 14];
+
+fn ticks_of(process: &str, which: [usize; 2]) -> u64 {
     let stat = std::fs::read_to_string(format!("/proc/{process}/stat")).unwrap_or_default();
     let fields: Vec<&str> =
         stat.rsplit(')').next().unwrap_or_default().split_whitespace().collect();
     let field = |index: usize| fields.get(index).and_then(|f| f.parse::<u64>().ok()).unwrap_or(0);
-    field(11) + field(12)
+    which.map(field).iter().sum()
 }
 
-/// Of the living children of `parent` and of their children, but for one of them.
+/// Of the children of `parent` and of theirs, also of those that have ended, but for one of them.
 fn ticks_of_children(parent: u32, but: Option<u32>) -> u64 {
+    let of_ended = |pid: u32| ticks_of(&pid.to_string(), ENDED_CHILDREN);
+    let each = |pid: u32| ticks_of(&pid.to_string(), OWN) + of_ended(pid);
+    of_ended(parent) + children(parent, but).into_iter().map(each).sum::<u64>()
+}
+
+/// The living children of `parent` and theirs, but for one of them.
+pub(crate) fn children(parent: u32, but: Option<u32>) -> Vec<u32> {
     let processes = std::fs::read_dir("/proc").into_iter().flatten().flatten();
     let family = processes.filter_map(|entry| {
         let pid: u32 = entry.file_name().to_str()?.parse().ok()?;
@@ -252,14 +283,14 @@ fn ticks_of_children(parent: u32, but: Option<u32>) -> u64 {
         Some((pid, stat.rsplit(')').next()?.split_whitespace().nth(1)?.parse().ok()?))
     });
     let family: Vec<(u32, u32)> = family.collect();
-    let (mut ticks, mut parents) = (0, vec![parent]);
+    let (mut children, mut parents) = (Vec::new(), vec![parent]);
     while let Some(parent) = parents.pop() {
         for (pid, _) in family.iter().filter(|(pid, of)| *of == parent && Some(*pid) != but) {
-            ticks += ticks_of(&pid.to_string());
+            children.push(*pid);
             parents.push(*pid);
         }
     }
-    ticks
+    children
 }
 
 pub(crate) fn rss_bytes() -> u64 {

@@ -1,9 +1,10 @@
 //! A saga of three steps that do nothing but are as durable as any.
 
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use anyhow::ensure;
-use engine::client::Start;
+use engine::client::{Start, StartKey};
 use engine::{
     Abort, Activity, Attempt, Failure, Outcome, Payload, Saga, Undo, UndoFailure, Undoable,
     Workflow,
@@ -110,19 +111,36 @@ impl Workflow for Noop {
 }
 
 /// Starts them, and waits for their end.
-pub(crate) struct Sagas(pub(crate) Clients);
+pub(crate) struct Sagas {
+    clients: Clients,
+    /// Each has a key of its own.
+    keyed: bool,
+    next: AtomicU64,
+}
+
+impl Sagas {
+    pub(crate) fn new(clients: Clients, keyed: bool) -> Self {
+        Self { clients, keyed, next: AtomicU64::new(0) }
+    }
+}
+
+/// That of a saga with this number.
+pub(crate) fn key(number: u64) -> StartKey {
+    StartKey { scope: "load".into(), key: number.to_string(), fingerprint: [0; 32] }
+}
 
 impl Job for Sagas {
     async fn run(&self) -> anyhow::Result<()> {
         let input = Payload::encode(&Order::example())?;
+        let number = self.next.fetch_add(1, Ordering::Relaxed);
         let start = Start {
             workflow: Noop::NAME.into(),
             input,
-            key: None,
+            key: self.keyed.then(|| key(number)),
             business_key: None,
             subject: None,
         };
-        let client = self.0.next();
+        let client = self.clients.next();
         let id = client.start(start).await?.id;
         ensure!(client.ended(id, ENDS_WITHIN).await?, "{id} does not end");
         Ok(())

@@ -12,6 +12,8 @@ use anyhow::{Context, ensure};
 use clap::ValueEnum;
 use comfy_table::{Table, presets};
 use metrics_exporter_prometheus::PrometheusHandle;
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
 use serde::{Deserialize, Serialize};
 use tokio::io::{AsyncBufReadExt, BufReader};
 use tokio::process::Command;
@@ -20,7 +22,7 @@ use crate::arena::Arena;
 use crate::arguments::{Arguments, LoadArguments, Workload};
 use crate::chart::{self, Bars};
 use crate::compare::{self, median};
-use crate::meter::{Latencies, Meter, Sources, Usage};
+use crate::meter::{self, Latencies, Meter, Sources, Usage};
 use install::Programs;
 
 /// What each of them runs.
@@ -133,15 +135,11 @@ pub(crate) async fn run(
         }
     }
     all.sort_by_key(|one| one.system);
-    let comparison = Comparison {
+    Ok(Comparison {
         in_flight: arguments.load.in_flight,
         seconds: arguments.load.seconds,
         systems: summed_up(all),
-    };
-    if let Some(file) = &arguments.chart {
-        std::fs::write(file, comparison.chart()).with_context(|| file.display().to_string())?;
-    }
-    Ok(comparison)
+    })
 }
 
 impl Measured {
@@ -165,7 +163,8 @@ impl Measured {
         recorder: &PrometheusHandle,
     ) -> anyhow::Result<()> {
         let usage = if self.system == System::Amends {
-            compare::run(workload, &arguments.load)?
+            // With a key: that a repeat is harmless is what a shop needs, and what DBOS and durare have.
+            compare::run(workload, &LoadArguments { keyed: true, ..arguments.load })?
         } else {
             let (said, usage) =
                 peer(self.system, workload, programs, &arguments.load, recorder).await?;
@@ -202,8 +201,9 @@ async fn peer(
         .stdout(Stdio::piped())
         .kill_on_drop(true);
     let mut child = command.spawn().context("its program does not start")?;
+    let process = child.id();
     let output = child.stdout.take().context("its output is a pipe")?;
-    let sources = Sources { url: &arena.sagas_url, postmaster: arena.postmaster(), recorder };
+    let sources = Sources { url: &arena.sagas_url, postmaster: arena.postmaster()?, recorder };
     let measuring = async {
         let mut lines = BufReader::new(output).lines();
         while lines.next_line().await?.context("it ends before it is warm")? != "measure" {}
@@ -213,10 +213,18 @@ async fn peer(
         let usage = meter.stop(said.latencies).await?;
         let status = child.wait().await?;
         ensure!(status.success(), "it ended with {status}");
-        anyhow::Ok((said.version, usage.of(&workload.name(), load.in_flight, 1)))
+        anyhow::Ok((said.version, usage.of(workload, load)))
     };
     let limit = Duration::from_secs(load.warm_up + load.seconds) + SPARE;
-    tokio::time::timeout(limit, measuring).await.context("it does not end")?
+    let measured =
+        tokio::time::timeout(limit, measuring).await.context("it does not end").flatten();
+    if measured.is_err() {
+        // Else a server that it started would go on, and slow down whoever comes next.
+        for started in process.map_or(Vec::new(), |process| meter::children(process, None)) {
+            let _ = kill(Pid::from_raw(started.cast_signed()), Signal::SIGKILL);
+        }
+    }
+    measured
 }
 
 /// With the medians of all rounds, and how many times as fast Amends was in each.
@@ -278,7 +286,7 @@ impl Comparison {
         text
     }
 
-    fn chart(&self) -> String {
+    pub(crate) fn chart(&self) -> String {
         let ran = self.systems.iter().filter(|one| one.not_run.is_none());
         let bars = ran.map(|one| {
             let rate = |workload: Workload| {

@@ -2,7 +2,6 @@
 
 use std::collections::BTreeMap;
 
-use anyhow::ensure;
 use clap::ValueEnum;
 use comfy_table::{Table, presets};
 use serde::Serialize;
@@ -13,7 +12,8 @@ use crate::compare::{median, run};
 use crate::meter::Usage;
 
 /// What there is more of each time: the argument of that name.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, ValueEnum)]
+#[serde(rename_all = "kebab-case")]
 pub(crate) enum Over {
     InFlight,
     Rate,
@@ -27,7 +27,7 @@ pub(crate) enum Over {
 #[derive(Debug, Serialize)]
 pub(crate) struct Sweep {
     workload: String,
-    over: String,
+    over: Over,
     points: Vec<Point>,
 }
 
@@ -44,8 +44,21 @@ struct Point {
 }
 
 impl Over {
-    fn name(self) -> String {
+    pub(crate) fn name(self) -> String {
         self.to_possible_value().map(|value| value.get_name().to_owned()).unwrap_or_default()
+    }
+
+    /// How a person calls so much of it.
+    fn label(self, value: u64) -> String {
+        let (one, many) = match self {
+            Self::InFlight => ("in flight", "in flight"),
+            Self::Rate => ("a second", "a second"),
+            Self::Nodes => ("node", "nodes"),
+            Self::Ended => ("ended", "ended"),
+            Self::Lines => ("line", "lines"),
+            Self::Skus => ("good", "goods"),
+        };
+        format!("{} {}", chart::grouped(value as f64), if value == 1 { one } else { many })
     }
 
     /// These arguments, with another value of this one.
@@ -64,11 +77,11 @@ impl Over {
 }
 
 /// Runs `workload` with each of the values that `arguments` name, as many rounds as they say.
-pub(crate) fn sweep(workload: Workload, arguments: &Arguments) -> anyhow::Result<Sweep> {
-    let Some(over) = arguments.over else {
-        anyhow::bail!("say what there is more of each time, such as `--over in-flight`");
-    };
-    ensure!(!arguments.values.is_empty(), "say how much of it, such as `--values 8,64,512`");
+pub(crate) fn sweep(
+    workload: Workload,
+    over: Over,
+    arguments: &Arguments,
+) -> anyhow::Result<Sweep> {
     let mut runs: BTreeMap<usize, Vec<Usage>> = BTreeMap::new();
     let mut order: Vec<usize> = (0..arguments.values.len()).collect();
     for _ in 0..arguments.rounds {
@@ -97,26 +110,17 @@ pub(crate) fn sweep(workload: Workload, arguments: &Arguments) -> anyhow::Result
         }
     };
     let points = runs.into_iter().map(point).collect();
-    let sweep = Sweep { workload: workload.name(), over: over.name(), points };
-    if let Some(file) = &arguments.chart {
-        std::fs::write(file, sweep.chart())?;
-    }
-    Ok(sweep)
+    Ok(Sweep { workload: workload.name(), over, points })
 }
 
 impl Sweep {
     pub(crate) fn text(&self) -> String {
         let mut table = Table::new();
         table.load_style(presets::ASCII_MARKDOWN);
-        table.set_header([
-            self.over.as_str(),
-            "sagas/s",
-            "by the first",
-            "p50",
-            "p99",
-            "CPU a saga",
-            "resident",
-        ]);
+        let over = self.over.name();
+        let header =
+            [over.as_str(), "sagas/s", "by the first", "p50", "p99", "CPU a saga", "resident"];
+        table.set_header(header);
         for point in &self.points {
             let least = point.ratios.iter().copied().fold(f64::INFINITY, f64::min);
             let most = point.ratios.iter().copied().fold(0.0, f64::max);
@@ -134,16 +138,16 @@ impl Sweep {
                 format!("{:.0} MB", point.rss_mb),
             ]);
         }
-        format!("{} over {}\n{table}", self.workload, self.over)
+        format!("{} over {over}\n{table}", self.workload)
     }
 
-    fn chart(&self) -> String {
+    pub(crate) fn chart(&self) -> String {
         let bars = self.points.iter().map(|point| Bars {
-            label: format!("{} {}", chart::grouped(point.value as f64), self.over),
+            label: self.over.label(point.value),
             values: vec![point.sagas_per_s, point.p99_ms],
             is_ours: true,
         });
-        let title = format!("{} over {}", self.workload, self.over);
+        let title = format!("{} over {}", self.workload, self.over.name());
         chart::bars(&title, &["sagas a second", "p99, ms"], &bars.collect::<Vec<_>>())
     }
 }

@@ -20,6 +20,7 @@ use crate::arguments::LoadArguments;
 use crate::load::{Job, drive};
 use crate::meter::{Sources, Usage};
 use crate::nodes::{Clients, Nodes};
+use crate::noop;
 
 /// How many connections each store gets.
 const CONNECTIONS: u32 = 4;
@@ -251,15 +252,18 @@ impl Workflow for ThreeStores {
 
 struct Customers {
     clients: Clients,
+    /// Each of their orders has a key of its own.
+    keyed: bool,
     next: AtomicU64,
 }
 
 impl Job for Customers {
     async fn run(&self) -> anyhow::Result<()> {
+        let number = self.next.fetch_add(1, Ordering::Relaxed);
         let start = Start {
             workflow: ThreeStores::NAME.into(),
-            input: Payload::encode(&Order::number(self.next.fetch_add(1, Ordering::Relaxed)))?,
-            key: None,
+            input: Payload::encode(&Order::number(number))?,
+            key: self.keyed.then(|| noop::key(number)),
             business_key: None,
             subject: None,
         };
@@ -281,7 +285,8 @@ pub(crate) async fn run(
         Ok(Registry::new().workflow::<ThreeStores>(&stores))
     };
     let nodes = Nodes::start(sources.url, arguments, registry).await?;
-    let customers = Customers { clients: nodes.clients(), next: AtomicU64::new(0) };
+    let (clients, keyed) = (nodes.clients(), arguments.keyed);
+    let customers = Customers { clients, keyed, next: AtomicU64::new(0) };
     let usage = drive(customers, arguments.load(), sources).await;
     nodes.shutdown().await;
     usage

@@ -15,9 +15,15 @@ const app = new Absurd({
 });
 await app.createQueue();
 app.registerTask({ name: 'saga' }, async (order, context) => {
-  await context.step('reserve', () => reserve(order));
-  await context.step('create', () => create(order));
-  return await context.step('charge', () => charge(order));
+  try {
+    await context.step('reserve', () => reserve(order));
+    await context.step('create', () => create(order));
+    return await context.step('charge', () => charge(order));
+  } catch (error) {
+    // Else it would be told to the database, and count as one that ended.
+    console.error(error);
+    process.exit(1);
+  }
 });
 const waiting = new Map();
 const execute = app.executeTask.bind(app);

@@ -27,9 +27,12 @@ export async function reserve({ order, sku, quantity }) {
   const client = await inventory.connect();
   try {
     await client.query('begin');
-    const taken = await client.query({ ...TAKE, values: [sku, quantity] });
-    if (taken.rowCount !== 1) throw new Error('out of stock');
-    await client.query({ ...RESERVE, values: [order, sku, quantity] });
+    const reserved = await client.query({ ...RESERVE, values: [order, sku, quantity] });
+    // What is there already was reserved by an earlier attempt.
+    if (reserved.rowCount === 1) {
+      const taken = await client.query({ ...TAKE, values: [sku, quantity] });
+      if (taken.rowCount !== 1) throw new Error('out of stock');
+    }
     await client.query('commit');
   } catch (error) {
     await client.query('rollback');

@@ -49,9 +49,10 @@ async def reserve(order: dict) -> dict:
     if not DOES_NOTHING:
         sku, quantity = order["sku"], order["quantity"]
         async with Stores.inventory.acquire() as connection, connection.transaction():
-            if await connection.execute(TAKE, sku, quantity) != "UPDATE 1":
-                raise RuntimeError("out of stock")
-            await connection.execute(RESERVE, order["order"], sku, quantity)
+            # What is there already was reserved by an earlier attempt.
+            if await connection.execute(RESERVE, order["order"], sku, quantity) == "INSERT 0 1":
+                if await connection.execute(TAKE, sku, quantity) != "UPDATE 1":
+                    raise RuntimeError("out of stock")
     return answer()
 
 

@@ -5,3 +5,7 @@ mod stores;
 
 pub use customers::{Customers, variable};
 pub use stores::{Answer, Order, Stores};
+
+/// As Amends has it.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;

@@ -65,6 +65,6 @@ async fn main() -> anyhow::Result<()> {
     tokio::spawn(listener);
     server.register(&format!("http://{address}")).await?;
     let url = format!("{}/Saga/run", server.ingress);
-    let customers = Ingress { http: reqwest::Client::new(), url };
+    let customers = Ingress { http: reqwest::Client::builder().no_proxy().build()?, url };
     customers.measure(&format!("{version} (SDK 0.13)")).await
 }
