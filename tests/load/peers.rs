@@ -163,7 +163,7 @@ impl Measured {
         recorder: &PrometheusHandle,
     ) -> anyhow::Result<()> {
         let usage = if self.system == System::Amends {
-            // With a key: that a repeat is harmless is what a shop needs, and what DBOS and durare have.
+            // With keys, as all of them: a repeat is harmless.
             compare::run(workload, &LoadArguments { keyed: true, ..arguments.load })?
         } else {
             let (said, usage) =

@@ -40,5 +40,5 @@ await app.startWorker({
 });
 await measure(version('absurd-sdk'), (order) => new Promise((ended, failed) => {
   waiting.set(order.order, ended);
-  app.spawn('saga', order).catch(failed);
+  app.spawn('saga', order, { idempotencyKey: order.order }).catch(failed);
 }));

@@ -25,5 +25,5 @@ const saga = openWorkflow.defineWorkflow({ name: 'saga' }, async ({ input: order
 await openWorkflow.newWorker({ concurrency: Math.max(inFlight, 8) }).start();
 await measure(version('openworkflow'), (order) => new Promise((ended, failed) => {
   waiting.set(order.order, ended);
-  saga.run(order).catch(failed);
+  saga.run(order, { idempotencyKey: order.order }).catch(failed);
 }));

@@ -27,15 +27,12 @@ pub trait Customers: Send + Sync + 'static {
             });
             customers.run(Duration::from_secs(number("WARM_UP")?)).await?;
             println!("measure");
-            let began = Instant::now();
             let latencies = customers.run(Duration::from_secs(number("SECONDS")?)).await?;
-            let seconds = began.elapsed().as_secs_f64();
             let at = |q: f64| {
                 latencies[((q * latencies.len() as f64) as usize).min(latencies.len() - 1)]
             };
             let measured = json!({
                 "version": version,
-                "seconds": seconds,
                 "sagas": latencies.len(),
                 "p50_ms": at(0.5),
                 "p95_ms": at(0.95),

@@ -46,7 +46,8 @@ struct Ingress {
 
 impl Customers for Ingress {
     async fn buy(&self, order: Order) -> anyhow::Result<()> {
-        let answer = self.http.post(&self.url).json(&order).send().await?;
+        let request = self.http.post(&self.url).header("idempotency-key", &order.order);
+        let answer = request.json(&order).send().await?;
         let status = answer.status();
         ensure!(status.is_success(), "{status}: {}", answer.text().await?);
         answer.bytes().await?;
