@@ -87,17 +87,19 @@ impl Ownership {
 
     /// Hands everything over. The lease is renewed meanwhile: an attempt may take longer than it lasts.
     async fn leave(mut self) {
+        // First, whether or not the database answers: nothing new starts.
+        self.hand_over(self.node.owned().into_iter().filter(|shard| shard.is_open()));
         if let Err(error) = self.connection.leaving(self.node.name.id).await {
             tracing::warn!(%error, "the others do not know that this node leaves: they take its shards when it has");
         }
-        self.hand_over(self.node.owned().into_iter().filter(|shard| shard.is_open()));
         let mut renewals = tokio::time::interval(self.ttl / 3);
         while !self.finishing.is_empty() {
             tokio::select! {
                 Some(shard) = self.finishing.next() => self.let_go(shard).await,
                 _ = renewals.tick() => {
-                    // What is under way goes on for as long as the lease lasts.
-                    let _ = self.renew().await;
+                    if let Err(error) = self.renew().await {
+                        tracing::warn!(%error, "the lease of a node that leaves could not be renewed");
+                    }
                 }
             }
         }

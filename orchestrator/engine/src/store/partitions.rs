@@ -13,16 +13,14 @@ const AHEAD: Duration = Duration::weeks(4);
 /// How far back the first ones reach, for sagas whose ids were made by a clock that is behind.
 const BEHIND: Duration = Duration::weeks(1);
 
-/// What is partitioned.
-const TABLES: [&str; 2] = ["saga", "entry"];
-/// When the partitions of each are vacuumed.
-const VACUUMED: [&str; 2] = [
+/// What is partitioned, and when its partitions are vacuumed.
+const TABLES: [(&str, &str); 2] = [
     // Each saga leaves a dead row, and dead entries in the indexes of those that are open: sooner than by
     // default.
-    "autovacuum_vacuum_scale_factor = 0.1",
+    ("saga", "autovacuum_vacuum_scale_factor = 0.1"),
     // The journal only grows. A vacuum would find nothing but the holes at the ends of its pages, and each
     // small entry that fits into one would cost the log an image of that page: half as much log again.
-    "autovacuum_vacuum_insert_threshold = -1",
+    ("entry", "autovacuum_vacuum_insert_threshold = -1"),
 ];
 
 /// SQLSTATE `duplicate_table`.
@@ -119,7 +117,7 @@ impl Week {
     /// Its partitions: of the sagas, and of their entries.
     pub(crate) fn partitions(self) -> [String; 2] {
         let (year, week, _) = self.monday.to_iso_week_date();
-        TABLES.map(|table| format!("saga.{table}_{year}w{week:02}"))
+        TABLES.map(|(table, _)| format!("saga.{table}_{year}w{week:02}"))
     }
 }
 
@@ -135,7 +133,7 @@ async fn make_partitions(
 ) -> Result<(), StoreError> {
     for week in weeks(now - BEHIND, now + AHEAD) {
         let (from, to) = (SagaId::floor(week.begins()), SagaId::floor(week.ends()));
-        for ((table, name), vacuumed) in TABLES.into_iter().zip(week.partitions()).zip(VACUUMED) {
+        for ((table, vacuumed), name) in TABLES.into_iter().zip(week.partitions()) {
             let make = format!(
                 "create table if not exists {name} \
                  partition of saga.{table} for values from ('{from}') to ('{to}') \

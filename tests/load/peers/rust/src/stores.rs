@@ -63,7 +63,7 @@ impl Stores {
         Ok(Self(Some(Real {
             inventory: pool().connect_lazy(&variable("INVENTORY_URL")?)?,
             orders: pool().connect_lazy(&variable("ORDERS_URL")?)?,
-            http: reqwest::Client::builder().no_proxy().build()?,
+            http: crate::http()?,
             charge_url: variable("CHARGE_URL")?,
         })))
     }

@@ -66,6 +66,6 @@ async fn main() -> anyhow::Result<()> {
     tokio::spawn(listener);
     server.register(&format!("http://{address}")).await?;
     let url = format!("{}/Saga/run", server.ingress);
-    let customers = Ingress { http: reqwest::Client::builder().no_proxy().build()?, url };
+    let customers = Ingress { http: rust_peers::http()?, url };
     customers.measure(&format!("{version} (SDK 0.13)")).await
 }

@@ -51,8 +51,7 @@ impl Server {
     }
 
     async fn answers(&self) -> anyhow::Result<()> {
-        let (end, http) =
-            (Instant::now() + STARTS_WITHIN, reqwest::Client::builder().no_proxy().build()?);
+        let (end, http) = (Instant::now() + STARTS_WITHIN, rust_peers::http()?);
         let admin = format!("{}/health", self.admin);
         let ingress = format!("{}/restate/health", self.ingress);
         for health in [admin, ingress] {
@@ -68,13 +67,7 @@ impl Server {
     pub(crate) async fn register(&self, handlers: &str) -> anyhow::Result<()> {
         let deployment = serde_json::json!({"uri": handlers, "force": true});
         let url = format!("{}/deployments", self.admin);
-        let answer = reqwest::Client::builder()
-            .no_proxy()
-            .build()?
-            .post(url)
-            .json(&deployment)
-            .send()
-            .await?;
+        let answer = rust_peers::http()?.post(url).json(&deployment).send().await?;
         let status = answer.status();
         ensure!(status.is_success(), "{status}: {}", answer.text().await?);
         Ok(())
