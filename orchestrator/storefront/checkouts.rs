@@ -301,7 +301,7 @@ fn start_problem(error: &StartError) -> Problem {
         }
         StartError::Busy => Problem::new(&BUSY),
         StartError::Unavailable(_) => Problem::new(&UNAVAILABLE).caused_by(error),
-        StartError::UnknownWorkflow(_) | StartError::Input(_) => {
+        StartError::UnknownWorkflow(_) | StartError::TooLong(_) | StartError::Input(_) => {
             Problem::new(&INTERNAL).caused_by(error)
         }
     }

@@ -10,7 +10,7 @@ use sha2::{Digest, Sha256};
 use tokio::time::Instant;
 use uuid::Uuid;
 
-use crate::clock;
+use crate::clock::{self, LONGEST_WAIT};
 use crate::error::StoreError;
 use crate::event::Message;
 use crate::hub::Waiting;
@@ -23,6 +23,9 @@ use crate::view::SagaView;
 const POLL_ELSEWHERE: Duration = Duration::from_millis(200);
 /// How often it looks at one of this node, in case the word of a change was lost with its shard.
 const POLL_HERE: Duration = Duration::from_secs(2);
+
+/// The most characters of a [`Start::business_key`] and of a [`Start::subject`].
+pub const NAME_MAX: usize = 200;
 
 /// A client of the engine. Cheap to clone.
 #[derive(Clone, Debug)]
@@ -39,9 +42,9 @@ pub struct Start {
     pub input: Payload,
     /// Makes a second start with the same key the same saga.
     pub key: Option<StartKey>,
-    /// What the business calls the saga; at most 200 characters.
+    /// What the business calls the saga; at most [`NAME_MAX`] characters.
     pub business_key: Option<String>,
-    /// Whose it is; at most 200 characters.
+    /// Whose it is; at most [`NAME_MAX`] characters.
     pub subject: Option<String>,
 }
 
@@ -83,6 +86,9 @@ pub enum StartError {
     /// No workflow of this name on this node.
     #[error("there is no workflow `{0}`")]
     UnknownWorkflow(String),
+    /// What the business calls it, or whose it is, has more than 200 characters.
+    #[error("{0} has more than {NAME_MAX} characters")]
+    TooLong(&'static str),
     /// The input is not what the workflow takes.
     #[error("the input does not fit the workflow")]
     Input(#[source] PayloadError),
@@ -153,7 +159,7 @@ impl Client {
             self.ended(id, timeout).await?;
             return self.view(id).await;
         };
-        let deadline = Instant::now() + timeout;
+        let deadline = Instant::now() + timeout.min(LONGEST_WAIT);
         // Registered before looking: what changes in between wakes.
         let waiting = self.node.hub.wait(id, false);
         loop {
@@ -169,7 +175,7 @@ impl Client {
     /// Waits at most `timeout` for a saga to end: true once it has. Costs no statement for a saga
     /// that is in this node's memory.
     pub async fn ended(&self, id: SagaId, timeout: Duration) -> Result<bool, StoreError> {
-        let deadline = Instant::now() + timeout;
+        let deadline = Instant::now() + timeout.min(LONGEST_WAIT);
         let waiting = self.node.hub.wait(id, true);
         loop {
             let shard = self.node.shard(id.shard());

@@ -12,6 +12,10 @@ use std::time::Instant;
 use time::{Duration, OffsetDateTime};
 use uuid::{ContextV7, Timestamp, Uuid};
 
+/// Nothing waits longer, whatever it says: what is added to a time is still one.
+pub(crate) const LONGEST_WAIT: std::time::Duration =
+    std::time::Duration::from_secs(366 * 24 * 3_600);
+
 static CLOCK: LazyLock<Clock> = LazyLock::new(|| Clock::begin(Instant::now(), wall()));
 
 /// Now, to the microsecond: what the database keeps, so that a replay reads the very time that was

@@ -4,12 +4,15 @@
 
 use std::fmt;
 use std::future::Future;
+use std::panic::AssertUnwindSafe;
 use std::time::Duration;
 
+use futures_util::FutureExt;
 use tokio::sync::{mpsc, oneshot};
 
 use crate::error::StoreError;
 use crate::failure::Trouble;
+use crate::payload::panic_text;
 
 /// How many callers may wait; more wait before they are let in.
 const WAITING_MAX: usize = 4096;
@@ -66,8 +69,13 @@ impl<C: Send + 'static, A: Send + 'static, E: Common> Gather<C, A, E> {
             let mut batch: Vec<Waiting<C, A, E>> = Vec::new();
             while queue.recv_many(&mut batch, batch_max).await > 0 {
                 let (calls, callers): (Vec<_>, Vec<_>) = batch.drain(..).unzip();
-                let answers = tokio::time::timeout(BATCH_TIMEOUT, carry_out(calls)).await;
-                let answers = answers.unwrap_or_else(|_| Err(E::no_answer("it took too long")));
+                // What panics costs its batch an answer, and nobody the task.
+                let carried_out = AssertUnwindSafe(async { carry_out(calls).await }).catch_unwind();
+                let answers = match tokio::time::timeout(BATCH_TIMEOUT, carried_out).await {
+                    Ok(Ok(answers)) => answers,
+                    Ok(Err(panic)) => Err(E::no_answer(&panic_text(panic.as_ref()))),
+                    Err(_) => Err(E::no_answer("it took too long")),
+                };
                 // A caller that went away misses its answer; its call was carried out.
                 match answers {
                     Ok(answers) => callers.into_iter().zip(answers).for_each(|(caller, answer)| {
@@ -157,6 +165,17 @@ mod tests {
         gate.add_permits(9);
         gather.call(()).await.unwrap();
         assert_eq!(done.load(Ordering::SeqCst), 2);
+    }
+
+    #[tokio::test]
+    async fn a_panic_costs_its_batch_an_answer_and_the_next_one_nothing() {
+        let gather = Gather::<_, _>::new(8, |calls: Vec<u32>| async move {
+            assert!(!calls.contains(&13), "unlucky");
+            Ok(calls)
+        });
+        let trouble = gather.call(13).await.unwrap_err();
+        assert!(trouble.message.contains("unlucky"), "{trouble:?}");
+        assert_eq!(gather.call(7).await, Ok(7));
     }
 
     #[tokio::test]

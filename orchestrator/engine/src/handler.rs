@@ -11,9 +11,10 @@ use std::time::Duration;
 use futures_util::FutureExt;
 
 use crate::activity::{Activity, Attempt, Call, Class, ClassKind, Outcome, Probe};
+use crate::clock::LONGEST_WAIT;
 use crate::event::Verdict;
 use crate::failure::{Failure, Trouble, UndoFailure};
-use crate::payload::{Payload, PayloadError};
+use crate::payload::{Payload, PayloadError, panic_text};
 use crate::poison;
 use crate::retry::RetryPolicy;
 use crate::state::{Kind, State};
@@ -144,7 +145,7 @@ where
             no_undo_reason: <A::Class as Class<A>>::REASON,
             retry: A::retry(),
             undo_retry: <A::Class as Class<A>>::undo_retry(),
-            timeout: A::timeout(),
+            timeout: A::timeout().min(LONGEST_WAIT),
             batch_max: A::BATCH_MAX,
         }
     }
@@ -152,7 +153,8 @@ where
     fn describe_effect(&self, input: &Payload, output: Option<&Payload>) -> String {
         let Ok(activity) = input.decode::<A>() else { return A::NAME.to_owned() };
         let output = output.and_then(|output| output.decode::<A::Output>().ok());
-        activity.describe(output.as_ref())
+        let describe = || activity.describe(output.as_ref());
+        std::panic::catch_unwind(AssertUnwindSafe(describe)).unwrap_or_else(|_| A::NAME.to_owned())
     }
 
     fn check_output(&self, output: &Payload) -> Result<(), PayloadError> {
@@ -199,7 +201,7 @@ where
         Box::pin(async move {
             let broken = |what, error: PayloadError| match misfit(what, &error) {
                 Attempted::Broken(code, message) => UndoAttempted::Broken(code, message),
-                Attempted::Answered(_) => UndoAttempted::Broken("misfit", error.to_string()),
+                Attempted::Answered(_) => UndoAttempted::Broken(error.code(), error.to_string()),
             };
             let activity: A = match input.decode() {
                 Ok(activity) => activity,
@@ -303,9 +305,6 @@ async fn one_by_one<A: Activity>(
 pub(crate) fn answered<T: serde::Serialize>(answer: Result<T, Failure>) -> Attempted {
     match answer.map(|output| Payload::encode(&output)) {
         Ok(Ok(output)) => Attempted::Answered(Ok(output)),
-        Ok(Err(error @ PayloadError::TooLarge { .. })) => {
-            Attempted::Broken("payload_too_large", format!("output: {error}"))
-        }
         Ok(Err(error)) => misfit("output", &error),
         Err(failure) => Attempted::Answered(Err(failure)),
     }
@@ -313,15 +312,7 @@ pub(crate) fn answered<T: serde::Serialize>(answer: Result<T, Failure>) -> Attem
 
 fn misfit(what: &str, error: &PayloadError) -> Attempted {
     let cause = std::error::Error::source(error).map(|cause| format!(": {cause}"));
-    Attempted::Broken("misfit", format!("{what}: {error}{}", cause.unwrap_or_default()))
-}
-
-/// What a panic said.
-pub(crate) fn panic_text(panic: &(dyn std::any::Any + Send)) -> String {
-    let text = panic.downcast_ref::<&str>().copied();
-    text.or_else(|| panic.downcast_ref::<String>().map(String::as_str))
-        .unwrap_or("a panic without a message")
-        .to_owned()
+    Attempted::Broken(error.code(), format!("{what}: {error}{}", cause.unwrap_or_default()))
 }
 
 /// What an attempt that was cut off counts as.

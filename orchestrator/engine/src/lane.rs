@@ -18,6 +18,8 @@ use writer::Writer;
 
 /// The most sagas in one commit: nearly all of the gain is there at 250.
 const BATCH_MAX: usize = 500;
+/// The most bytes in one commit, unless one saga alone has more: they are written well within its time.
+const BATCH_BYTES_MAX: usize = 4 * 1_024 * 1_024;
 /// The most sagas that wait for a lane. Beyond it starts are refused.
 const QUEUE_MAX: usize = 8_192;
 

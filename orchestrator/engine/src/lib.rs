@@ -37,6 +37,7 @@ mod metrics;
 mod node;
 mod ownership;
 mod program;
+mod reload;
 mod shard;
 mod suspects;
 mod timekeeper;

@@ -2,8 +2,8 @@
 //! memory.
 
 use std::collections::{BTreeMap, HashMap};
+use std::panic::AssertUnwindSafe;
 use std::sync::{Arc, PoisonError, RwLock};
-use std::time::Duration;
 
 use time::OffsetDateTime;
 use tokio::sync::Notify;
@@ -21,6 +21,7 @@ use crate::lane::Lane;
 use crate::lease::Lease;
 use crate::metrics::Meters;
 use crate::program::Registry;
+use crate::reload;
 use crate::shard::{Mailbox, Shard};
 use crate::store::Store;
 use crate::store::lease::NodeName;
@@ -29,9 +30,6 @@ use crate::suspects::{self, Found, Suspects};
 
 /// How many sagas are read in one go.
 const LOAD_PAGE: usize = 500;
-
-/// How soon sagas are read again when the database did not answer.
-const LOAD_AGAIN_AFTER: Duration = Duration::from_secs(1);
 
 /// A saga to bring to memory, and the message that asks for it.
 pub(crate) type Wanted = (SagaId, Option<(Uuid, Message)>);
@@ -199,7 +197,7 @@ impl Node {
         tasks.spawn(async move {
             for page in wanted.chunks(LOAD_PAGE) {
                 if let Err(error) = node.load(&shard, page, abandoned).await {
-                    let again = load_again(node.clone(), shard.clone(), page.to_vec(), abandoned);
+                    let again = reload::run(node.clone(), shard.clone(), page.to_vec(), abandoned);
                     tracing::warn!(shard = shard.id, %error, "sagas could not be read; it is tried again");
                     shard.tasks.spawn(again);
                 }
@@ -207,7 +205,7 @@ impl Node {
         });
     }
 
-    async fn load(
+    pub(crate) async fn load(
         self: &Arc<Self>,
         shard: &Arc<Shard>,
         page: &[(SagaId, Arc<Mailbox>)],
@@ -234,7 +232,7 @@ impl Node {
             self.store.claimed(shard.id, shard.fence, &claims).await?;
         }
         for found in innocent {
-            shard.tasks.spawn(self.resume(shard, found).run());
+            shard.tasks.spawn(self.clone().go_on(shard.clone(), found));
         }
         for found in suspects {
             shard.tasks.spawn(suspects::run(self.clone(), shard.clone(), found));
@@ -243,6 +241,16 @@ impl Node {
             shard.forget(id);
         }
         Ok(())
+    }
+
+    /// In a task of its own, so that whatever goes wrong is nobody else's.
+    async fn go_on(self: Arc<Self>, shard: Arc<Shard>, found: Found) {
+        let id = found.saga.id;
+        let resumed = std::panic::catch_unwind(AssertUnwindSafe(|| self.resume(&shard, found)));
+        match resumed {
+            Ok(driver) => driver.run().await,
+            Err(_) => shard.forget(id),
+        }
     }
 
     /// A saga as its journal has it, its code run up to where it waits.
@@ -282,20 +290,4 @@ impl Node {
             }
         }
     }
-}
-
-/// Reads sagas as often as it takes: nobody else knows that their owner died over them.
-async fn load_again(
-    node: Arc<Node>,
-    shard: Arc<Shard>,
-    page: Vec<(SagaId, Arc<Mailbox>)>,
-    abandoned: bool,
-) {
-    while shard.while_open(tokio::time::sleep(LOAD_AGAIN_AFTER)).await.is_some() {
-        match node.load(&shard, &page, abandoned).await {
-            Ok(()) => return,
-            Err(error) => tracing::debug!(shard = shard.id, %error, "sagas could not be read"),
-        }
-    }
-    page.iter().for_each(|(id, _)| shard.forget(*id));
 }

@@ -8,8 +8,8 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 
-use crate::handler::{Handler, Handlers, panic_text};
-use crate::payload::{Payload, PayloadError};
+use crate::handler::{Handler, Handlers};
+use crate::payload::{Payload, PayloadError, panic_text};
 use crate::saga::{Abort, Saga, SharedLink};
 use crate::workflow::{ActivitySet, Workflow};
 
@@ -45,10 +45,9 @@ impl Program {
         match std::panic::catch_unwind(AssertUnwindSafe(|| running.poll(&mut context))) {
             Ok(Poll::Pending) => Polled::Waiting,
             Ok(Poll::Ready(Ok(Ok(output)))) => Polled::Returned(output),
-            Ok(Poll::Ready(Ok(Err(error @ PayloadError::TooLarge { .. })))) => {
-                Polled::Broken("payload_too_large", format!("result: {error}"))
+            Ok(Poll::Ready(Ok(Err(error)))) => {
+                Polled::Broken(error.code(), format!("result: {error}"))
             }
-            Ok(Poll::Ready(Ok(Err(error)))) => Polled::Broken("misfit", format!("result: {error}")),
             Ok(Poll::Ready(Err(_))) => Polled::Aborted,
             Err(panic) => Polled::Broken("panicked", panic_text(panic.as_ref())),
         }

@@ -6,6 +6,8 @@ use backoff::backoff::Backoff;
 use backoff::exponential::ExponentialBackoff;
 use backoff::{ExponentialBackoffBuilder, SystemClock};
 
+use crate::clock::LONGEST_WAIT;
+
 /// How often and for how long a step is tried. Waits grow by a factor from `first` to `cap`, each
 /// spread by half of itself either way so that many sagas do not come back at once.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -14,7 +16,7 @@ pub struct RetryPolicy {
     pub first: Duration,
     /// What each wait is multiplied by to get the next; at least 1.
     pub factor: f64,
-    /// The longest wait.
+    /// The longest wait; a year is the longest of all.
     pub cap: Duration,
     /// Give up after this many attempts; `None`: never.
     pub attempts_max: Option<u32>,
@@ -47,16 +49,17 @@ impl RetryPolicy {
     /// the nominal wait either way, never above the cap (backoff's own jitter can exceed it).
     pub fn wait_after(&self, attempt: u32) -> Duration {
         let exponent = attempt.saturating_sub(1).min(64) as i32;
+        let cap = self.cap.min(LONGEST_WAIT);
         let nominal = self.first.as_secs_f64() * self.factor.max(1.0).powi(exponent);
-        let nominal = Duration::from_secs_f64(nominal.min(self.cap.as_secs_f64()));
+        let nominal = Duration::from_secs_f64(nominal.min(cap.as_secs_f64()));
         let mut intervals: ExponentialBackoff<SystemClock> = ExponentialBackoffBuilder::new()
             .with_initial_interval(nominal)
             .with_randomization_factor(0.5)
-            .with_max_interval(self.cap)
+            .with_max_interval(cap)
             // Its default gives up after 15 minutes; giving up is `attempts_max` here.
             .with_max_elapsed_time(None)
             .build();
-        intervals.next_backoff().unwrap_or(self.cap).min(self.cap)
+        intervals.next_backoff().unwrap_or(cap).min(cap)
     }
 }
 
@@ -78,6 +81,15 @@ mod tests {
             let wait = policy.wait_after(attempt).as_secs_f64();
             assert!(wait <= 30.0, "attempt {attempt}: {wait}");
             assert!(wait >= (nominal * 0.49).min(15.0 * 0.99), "attempt {attempt}: {wait}");
+        }
+    }
+
+    #[test]
+    fn whatever_it_says_there_is_a_time_after_the_wait() {
+        let forever =
+            RetryPolicy { first: Duration::MAX, cap: Duration::MAX, ..RetryPolicy::DEFAULT };
+        for attempt in [1, u32::MAX] {
+            assert!(forever.wait_after(attempt) <= LONGEST_WAIT);
         }
     }
 

@@ -7,7 +7,7 @@ use time::OffsetDateTime;
 use tokio::sync::oneshot;
 use uuid::Uuid;
 
-use super::{Client, Start, StartError, StartKey, Started};
+use super::{Client, NAME_MAX, Start, StartError, StartKey, Started};
 use crate::clock;
 use crate::driver::{Beginning, Driver};
 use crate::error::StoreError;
@@ -35,6 +35,12 @@ impl Client {
         let Some(workflow) = self.node.registry.name(&start.workflow) else {
             return Err(StartError::UnknownWorkflow(start.workflow));
         };
+        for (what, name) in [("business_key", &start.business_key), ("subject", &start.subject)] {
+            // The database refuses more, and with it the batch that it is in.
+            if name.as_ref().is_some_and(|name| name.chars().count() > NAME_MAX) {
+                return Err(StartError::TooLong(what));
+            }
+        }
         let created_at = clock::now();
         let hash = start.key.as_ref().map(StartKey::hash);
         let shard = match &hash {

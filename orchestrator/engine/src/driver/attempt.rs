@@ -10,7 +10,7 @@ use tokio::time::Instant;
 use super::Driver;
 use crate::activity::{Attempt, Probe};
 use crate::batch::Batcher;
-use crate::clock;
+use crate::clock::{self, LONGEST_WAIT};
 use crate::decide::fingerprint;
 use crate::event::Event;
 use crate::failure::{Failure, Trouble, UndoFailure};
@@ -249,7 +249,7 @@ pub(super) struct Described {
 }
 
 fn wait(policy: &RetryPolicy, counted: u32, trouble: &Trouble) -> Duration {
-    policy.wait_after(counted).max(trouble.after.unwrap_or_default())
+    policy.wait_after(counted).max(trouble.after.unwrap_or_default()).min(LONGEST_WAIT)
 }
 
 /// The message without what differs from case to case: anything with a digit, anything quoted.

@@ -117,7 +117,7 @@ impl Driver {
     fn replay(&mut self, saga: &Beginning, entries: &[Entry]) {
         let unmade = match self.make_program(saga) {
             Some(Ok(())) => None,
-            Some(Err(error)) => Some(("misfit", format!("input: {error}"))),
+            Some(Err(error)) => Some((error.code(), format!("input: {error}"))),
             None => {
                 self.is_foreign = true;
                 None
@@ -175,7 +175,7 @@ impl Driver {
         let misfit = program.link.take_broken();
         asks.extend(program.link.take_asks());
         if let Some(error) = misfit {
-            return Some((misfit_code(&error), error.to_string()));
+            return Some((error.code(), error.to_string()));
         }
         match polled {
             Polled::Waiting => None,
@@ -343,13 +343,6 @@ impl Driver {
     fn kept_for(&self, step: u32) -> Option<Payload> {
         let Kind::Await { signal, .. } = &self.state.step(step)?.kind else { return None };
         self.signals.get(self.state.kept_signal(signal)?).cloned()
-    }
-}
-
-fn misfit_code(error: &PayloadError) -> &'static str {
-    match error {
-        PayloadError::TooLarge { .. } => "payload_too_large",
-        PayloadError::Encode(_) | PayloadError::Decode(_) => "misfit",
     }
 }
 

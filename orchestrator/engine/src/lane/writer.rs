@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use futures_util::FutureExt;
 use uuid::Uuid;
 
-use super::{Queued, Written};
+use super::{BATCH_BYTES_MAX, Queued, Written};
 use crate::error::StoreError;
 use crate::id::SagaId;
 use crate::metrics::Meters;
@@ -38,8 +38,14 @@ impl Writer {
         Self { store, meters, recorder: None, is_down: false, down }
     }
 
-    /// Writes a batch, and answers.
+    /// Writes a batch, and answers. One that is too large in several commits.
     pub(super) async fn write(&mut self, batch: Vec<Queued>) {
+        for part in parts(batch) {
+            self.write_part(part).await;
+        }
+    }
+
+    async fn write_part(&mut self, batch: Vec<Queued>) {
         let started = Instant::now();
         self.meters.batch_size.record(batch.len() as f64);
         // What panics is a bug. It costs its batch, whose sagas are read again, and nobody their queue.
@@ -178,10 +184,68 @@ impl Writer {
     }
 }
 
+/// A batch in parts of [`BATCH_BYTES_MAX`], nearly always one.
+fn parts(mut batch: Vec<Queued>) -> Vec<Vec<Queued>> {
+    let (mut parts, mut bytes) = (Vec::new(), 0);
+    let mut at = 0;
+    while at < batch.len() {
+        bytes += batch[at].record.bytes();
+        if bytes > BATCH_BYTES_MAX && at > 0 {
+            let rest = batch.split_off(at);
+            parts.push(std::mem::replace(&mut batch, rest));
+            (at, bytes) = (0, 0);
+            continue;
+        }
+        at += 1;
+    }
+    parts.push(batch);
+    parts
+}
+
 fn answer(batch: Vec<Queued>, keyed: &HashSet<SagaId>) {
     for Queued { record, answer } in batch {
         let with_key = record.start.as_ref().is_some_and(|start| start.key.is_some());
         let free = !with_key || keyed.contains(&record.saga_id);
         let _ = answer.send(if free { Written::Yes } else { Written::KeyTaken });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::sync::oneshot;
+
+    use super::*;
+    use crate::boundary::Marks;
+    use crate::clock;
+    use crate::store::record::NewEntry;
+
+    fn queued(bytes: usize) -> Queued {
+        let at = clock::now();
+        let entry = NewEntry { seq: 1, at, fingerprint: None, body: vec![b' '; bytes] };
+        let record = Record {
+            saga_id: SagaId::new(1, at),
+            fence: Uuid::nil(),
+            start: None,
+            entry: Some(entry),
+            row: None,
+            taken: Vec::new(),
+            marks: Marks::default(),
+        };
+        Queued { record, answer: oneshot::channel().0 }
+    }
+
+    #[test]
+    fn what_is_too_large_for_one_commit_is_written_in_several_in_its_order() {
+        let mega = 1_024 * 1_024;
+        let split = |sizes: &[usize]| -> Vec<Vec<usize>> {
+            let parts = parts(sizes.iter().map(|bytes| queued(*bytes)).collect());
+            let sizes = |part: Vec<Queued>| part.iter().map(|one| one.record.bytes()).collect();
+            parts.into_iter().map(sizes).collect()
+        };
+        assert_eq!(split(&[1, 2, 3]), [[1, 2, 3]]);
+        assert_eq!(
+            split(&[mega, 2 * mega, 2 * mega, 3, 5 * mega, 4]),
+            [vec![mega, 2 * mega], vec![2 * mega, 3], vec![5 * mega], vec![4]]
+        );
     }
 }

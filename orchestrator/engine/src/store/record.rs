@@ -39,6 +39,14 @@ pub(crate) struct Record {
     pub(crate) marks: Marks,
 }
 
+impl Record {
+    /// About how many bytes it writes: what an author decides the length of.
+    pub(crate) fn bytes(&self) -> usize {
+        let input = self.start.as_ref().map_or(0, |start| start.input.len());
+        input + self.entry.as_ref().map_or(0, |entry| entry.body.len())
+    }
+}
+
 /// A saga's row at its start.
 #[derive(Debug)]
 pub(crate) struct NewSaga {

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use engine::client::{NAME_MAX, Start, StartError};
 use engine::journal::Ending;
 use engine::{
     Abort, Activity, Attempt, Failure, Outcome, Registry, Saga, Undo, UndoFailure, Undoable,
@@ -116,5 +117,25 @@ async fn one_key_is_one_saga_however_often_it_is_sent() {
     assert_eq!((ids.len(), fresh), (1, 1));
     ended(&client, ids[0]).await;
     assert_eq!(world.log().len(), 3);
+    engine.shutdown().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_name_that_is_too_long_is_refused_and_its_neighbours_are_started() {
+    let world = World::new();
+    let engine = engine(&database().await, registry(&world)).await;
+    let client = engine.client();
+    let named =
+        |name: &str| Start { business_key: Some(name.into()), ..start("put-three", &None::<u32>) };
+    let whose =
+        |name: &str| Start { subject: Some(name.into()), ..start("put-three", &None::<u32>) };
+    let (fits, too_long) = ("\u{e9}".repeat(NAME_MAX), "x".repeat(NAME_MAX + 1));
+    for (start, what) in [(named(&too_long), "business_key"), (whose(&too_long), "subject")] {
+        let refused = client.start(start).await;
+        assert!(matches!(refused, Err(StartError::TooLong(which)) if which == what), "{refused:?}");
+    }
+    for start in [named(&fits), whose(&fits)] {
+        ends(&client, client.start(start).await.unwrap().id, Ending::Completed).await;
+    }
     engine.shutdown().await;
 }
