@@ -72,7 +72,7 @@ pub(crate) struct Arguments {
     /// For `peers`: run these only
     #[arg(long, value_enum, value_delimiter = ',')]
     pub(crate) only: Vec<System>,
-    /// For `sweep` and `peers`: draw what was measured into this file, as SVG
+    /// Draw what was measured into this file, as SVG: of one workload its memory over time
     #[arg(long)]
     pub(crate) chart: Option<PathBuf>,
     #[arg(short, long, value_enum, default_value = "table")]

@@ -3,6 +3,7 @@
 use clap::{Parser, ValueEnum};
 
 use crate::arguments::{Arguments, LoadArguments, Workload};
+use crate::meter::PARTS;
 use crate::sweep::Over;
 
 /// What is to be done.
@@ -16,6 +17,16 @@ pub(crate) enum Asked {
     Peers,
     /// Not measured: a process that others charge at.
     Charge,
+}
+
+impl Asked {
+    fn has_chart(self) -> bool {
+        match self {
+            Self::One(workload) => workload.has_clients(),
+            Self::Sweep(..) | Self::Peers => true,
+            Self::Compare(_) | Self::Charge => false,
+        }
+    }
 }
 
 impl Arguments {
@@ -56,7 +67,11 @@ impl Arguments {
             ("--over", self.over.is_some() && !is_sweep, "`sweep`"),
             ("--values", !self.values.is_empty() && !is_sweep, "`sweep`"),
             ("--only", !self.only.is_empty() && !is_peers, "`peers`"),
-            ("--chart", self.chart.is_some() && !is_sweep && !is_peers, "`sweep` and `peers`"),
+            (
+                "--chart",
+                self.chart.is_some() && !asked.has_chart(),
+                "`sweep`, `peers` and what has clients",
+            ),
         ];
         if let Some((argument, _, of)) = misplaced.iter().find(|(_, is_misplaced, _)| *is_misplaced)
         {
@@ -75,9 +90,12 @@ impl Arguments {
                 return Err(format!("`{}` takes no `{argument}`", names.join(" ")));
             }
         }
-        match over {
-            Some(over) => self.values_of(over),
-            None => Ok(()),
+        match asked {
+            Asked::Sweep(_, over) => self.values_of(over),
+            Asked::One(_) if self.chart.is_some() && self.load.seconds < PARTS as u64 => {
+                Err(format!("memory over time takes `--seconds {PARTS}`, or more"))
+            }
+            _ => Ok(()),
         }
     }
 

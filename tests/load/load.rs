@@ -1,20 +1,25 @@
 //! The clients: so many at once, each with the next saga as soon as its last one ended; or one every so
 //! often, whoever is still waiting.
 
-use std::future::Future;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::future::{Future, poll_fn};
+use std::pin::pin;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use anyhow::bail;
 use hdrhistogram::Histogram;
 use indicatif::{ProgressBar, ProgressStyle};
+use nix::time::{ClockId, clock_gettime};
 use tokio::task::{JoinHandle, JoinSet};
 
-use crate::meter::{Meter, Sources, Usage};
+use crate::meter::{Meter, Sources, Usage, rss_bytes};
 
 /// Nothing takes longer: ten minutes.
 pub(crate) const MICROS_MAX: u64 = 600_000_000;
+
+/// Of so many sagas the CPU of one's client is measured: to ask for it is a call of the system.
+const CPU_OF_ONE_IN: u64 = 16;
 
 /// What a client does again and again.
 pub(crate) trait Job: Send + Sync + 'static {
@@ -40,8 +45,12 @@ pub(crate) async fn drive(
     load: Load,
     sources: Sources<'_>,
 ) -> anyhow::Result<Usage> {
-    let clients =
-        Arc::new(Clients { job, is_over: AtomicBool::new(false), latencies: Mutex::new(None) });
+    let clients = Arc::new(Clients {
+        job,
+        is_over: AtomicBool::new(false),
+        begun: AtomicU64::new(0),
+        measured: Mutex::new(None),
+    });
     let mut running = tokio::spawn(match load.rate {
         Some(rate) => {
             futures_util::future::Either::Left(clients.clone().open(load.in_flight, rate))
@@ -51,21 +60,43 @@ pub(crate) async fn drive(
     let bar = progress(load.warm_up + load.measured);
     wait(&bar, load.warm_up, &mut running).await?;
     let meter = Meter::start(sources).await?;
-    *clients.latencies.lock().unwrap() = Some(Histogram::new_with_max(MICROS_MAX, 3)?);
-    wait(&bar, load.measured, &mut running).await?;
-    let latencies = clients.latencies.lock().unwrap().take().unwrap();
-    let usage = meter.stop((&latencies).into()).await?;
+    *clients.measured.lock().unwrap() = Some(Measured::new()?);
+    let resident = wait(&bar, load.measured, &mut running).await?;
+    let measured = clients.measured.lock().unwrap().take().unwrap();
+    let usage = meter.stop((&measured.latencies).into()).await?.resident_over(&resident);
     clients.is_over.store(true, Ordering::Relaxed);
     running.await??;
     bar.finish_and_clear();
-    Ok(usage)
+    Ok(Usage { client_cpu_us: measured.client_cpu_us(), ..usage })
 }
 
 struct Clients<J> {
     job: J,
     is_over: AtomicBool,
-    /// While it is measured: how many microseconds each saga took.
-    latencies: Mutex<Option<Histogram<u64>>>,
+    /// How many sagas.
+    begun: AtomicU64,
+    /// None: it is not measured yet, or not any more.
+    measured: Mutex<Option<Measured>>,
+}
+
+struct Measured {
+    /// How many microseconds each saga took.
+    latencies: Histogram<u64>,
+    /// What the clients of so many of them took.
+    cpu: Duration,
+    cpu_of: u32,
+}
+
+impl Measured {
+    fn new() -> anyhow::Result<Self> {
+        let latencies = Histogram::new_with_max(MICROS_MAX, 3)?;
+        Ok(Self { latencies, cpu: Duration::ZERO, cpu_of: 0 })
+    }
+
+    fn client_cpu_us(&self) -> Option<f64> {
+        let mean = self.cpu.checked_div(self.cpu_of)?;
+        Some(mean.as_secs_f64() * 1_000_000.0)
+    }
 }
 
 impl<J: Job> Clients<J> {
@@ -109,21 +140,48 @@ impl<J: Job> Clients<J> {
     }
 
     async fn one(&self, began: Instant) -> anyhow::Result<()> {
-        self.job.run().await?;
+        let begun = self.begun.fetch_add(1, Ordering::Relaxed);
+        let cpu = if begun.is_multiple_of(CPU_OF_ONE_IN) {
+            Some(cpu_of(self.job.run()).await?)
+        } else {
+            self.job.run().await?;
+            None
+        };
         let micros = began.elapsed().as_micros() as u64;
-        if let Some(latencies) = &mut *self.latencies.lock().unwrap() {
-            latencies.saturating_record(micros);
+        if let Some(measured) = &mut *self.measured.lock().unwrap() {
+            measured.latencies.saturating_record(micros);
+            if let Some(cpu) = cpu {
+                measured.cpu += cpu;
+                measured.cpu_of += 1;
+            }
         }
         Ok(())
     }
 }
 
-/// Not longer than it runs.
+/// The CPU time that `work` takes of the threads that run it.
+async fn cpu_of(work: impl Future<Output = anyhow::Result<()>>) -> anyhow::Result<Duration> {
+    // Linux has that clock.
+    let now =
+        || clock_gettime(ClockId::CLOCK_THREAD_CPUTIME_ID).map(Duration::from).unwrap_or_default();
+    let (mut work, mut cpu) = (pin!(work), Duration::ZERO);
+    let done = poll_fn(|context| {
+        let began = now();
+        let polled = work.as_mut().poll(context);
+        cpu += now() - began;
+        polled
+    });
+    done.await?;
+    Ok(cpu)
+}
+
+/// Not longer than it runs. How many bytes this process had resident, each second.
 async fn wait(
     bar: &ProgressBar,
     how_long: Duration,
     running: &mut JoinHandle<anyhow::Result<()>>,
-) -> anyhow::Result<()> {
+) -> anyhow::Result<Vec<u64>> {
+    let mut resident = Vec::new();
     for _ in 0..how_long.as_secs() {
         tokio::select! {
             ended = &mut *running => {
@@ -132,8 +190,9 @@ async fn wait(
             }
             () = tokio::time::sleep(Duration::from_secs(1)) => bar.inc(1),
         }
+        resident.push(rss_bytes());
     }
-    Ok(())
+    Ok(resident)
 }
 
 fn progress(how_long: Duration) -> ProgressBar {

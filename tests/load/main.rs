@@ -31,12 +31,13 @@ mod waiting;
 
 use std::sync::Arc;
 
-use anyhow::{Context, ensure};
+use anyhow::{Context, bail, ensure};
 use clap::error::ErrorKind;
 use clap::{CommandFactory, Parser};
 use engine::Registry;
 use local_postgres::LocalPostgres;
 use metrics_exporter_prometheus::PrometheusHandle;
+use tokio::signal::unix::{SignalKind, signal};
 
 use arguments::{Arguments, LoadArguments, Output, Workload};
 use asked::Asked;
@@ -64,7 +65,8 @@ fn main() -> anyhow::Result<()> {
         Asked::Charge => runtime()?.block_on(arena::charge()),
         Asked::One(workload) => {
             let usage = measure(workload, &arguments.load)?;
-            print(&arguments, usage.table(), &usage)
+            print(&arguments, usage.table(), &usage)?;
+            draw(&arguments, || usage.chart())
         }
         Asked::Compare(pair) => {
             let ratio = compare::by_turns(pair, &arguments)?;
@@ -80,7 +82,8 @@ fn main() -> anyhow::Result<()> {
         }
         Asked::Peers => {
             let recorder = meter::recorder()?;
-            let comparison = runtime()?.block_on(peers::run(&arguments, &recorder))?;
+            let comparison =
+                runtime()?.block_on(unless_interrupted(peers::run(&arguments, &recorder)))?;
             print(&arguments, comparison.text(), &comparison)?;
             draw(&arguments, || comparison.chart())
         }
@@ -109,7 +112,7 @@ fn measure(workload: Workload, arguments: &LoadArguments) -> anyhow::Result<Usag
     let directory = tempfile::tempdir()?;
     let server = LocalPostgres::start(&local_postgres::Options::new(directory.path()))?;
     let runtime = runtime()?;
-    let usage = runtime.block_on(async {
+    let usage = runtime.block_on(unless_interrupted(async {
         meter::create_database(&server.url("postgres"), "amends").await?;
         let url = server.url("amends");
         let postmaster = server.pid().context("the server has ended")?;
@@ -138,7 +141,7 @@ fn measure(workload: Workload, arguments: &LoadArguments) -> anyhow::Result<Usag
             | Workload::Peers
             | Workload::Charge => unreachable!("{workload:?} has a server of its own"),
         }
-    });
+    }));
     drop(runtime);
     server.stop()?;
     Ok(usage?.of(workload, arguments))
@@ -148,12 +151,23 @@ fn runtime() -> anyhow::Result<tokio::runtime::Runtime> {
     Ok(tokio::runtime::Builder::new_multi_thread().enable_all().build()?)
 }
 
+/// `work`, or an error as soon as somebody wants this program to end: what it started ends with it, and its
+/// files, which may be many, are removed.
+async fn unless_interrupted<T>(work: impl Future<Output = anyhow::Result<T>>) -> anyhow::Result<T> {
+    let mut terminated = signal(SignalKind::terminate())?;
+    tokio::select! {
+        done = work => done,
+        _ = tokio::signal::ctrl_c() => bail!("interrupted"),
+        _ = terminated.recv() => bail!("terminated"),
+    }
+}
+
 fn three_stores(arguments: &LoadArguments, recorder: &PrometheusHandle) -> anyhow::Result<Usage> {
-    let usage = runtime()?.block_on(async {
+    let usage = runtime()?.block_on(unless_interrupted(async {
         let arena = arena::Arena::open().await?;
         let sources = Sources { url: &arena.sagas_url, postmaster: arena.postmaster()?, recorder };
         three_stores::run(arguments, sources, &arena).await
-    });
+    }));
     Ok(usage?.of(Workload::ThreeStores, arguments))
 }
 

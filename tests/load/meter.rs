@@ -9,9 +9,14 @@ use serde::{Deserialize, Serialize};
 use sqlx::{AssertSqlSafe, Connection, Executor, PgConnection};
 
 use crate::arguments::{LoadArguments, Workload};
+use crate::chart::{self, Bars};
 
 /// How often the counters are added up.
 const UPKEEP_EVERY: Duration = Duration::from_secs(5);
+
+/// In how many parts the memory of a run is looked at.
+pub(crate) const PARTS: usize = 12;
+const MB: f64 = 1_048_576.0;
 
 /// Starts to count what the engine says. Once a process.
 pub(crate) fn recorder() -> anyhow::Result<PrometheusHandle> {
@@ -95,12 +100,18 @@ pub(crate) struct Usage {
     pub(crate) wal_bytes_per_saga: f64,
     /// How many sagas a lane wrote in one commit, in the mean; none: nothing has lanes here.
     pub(crate) batch_sagas: Option<f64>,
-    /// CPU of this process: the engine, and the clients, who only start sagas and wait for their end.
+    /// CPU of this process: the engine, and the clients.
     pub(crate) engine_cpu_us: f64,
+    /// Of that, what the clients' tasks take: with an engine, a saga's start and the wait for its end; without
+    /// one, the whole work. None: not measured.
+    pub(crate) client_cpu_us: Option<f64>,
     pub(crate) postgres_cpu_us: f64,
     /// CPU of the payment gateway's simulator; of a peer, if one was measured.
     pub(crate) gateway_cpu_us: f64,
+    /// At the end.
     pub(crate) rss_mb: f64,
+    /// The mean of each twelfth of the run, of an hour five minutes each; empty: shorter than twelve seconds.
+    pub(crate) rss_mb_over_time: Vec<f64>,
     /// What a waiting saga takes in memory; none: none waits.
     pub(crate) memory_bytes_per_saga: Option<f64>,
 }
@@ -137,7 +148,7 @@ impl<'a> Meter<'a> {
             wal_bytes_per_saga: (wal - self.wal) as f64 / sagas as f64,
             batch_sagas: (lane_commits > 0.0)
                 .then(|| (batches.sagas - self.batches.sagas) / lane_commits),
-            rss_mb: rss_bytes() as f64 / 1_048_576.0,
+            rss_mb: rss_bytes() as f64 / MB,
             ..Usage::default()
         };
         Ok(usage.cost(self.ticks, now, commits - self.commits))
@@ -165,6 +176,27 @@ impl Usage {
         Self { workload: workload.name(), in_flight, rate, nodes, ..self }
     }
 
+    /// With what was `resident` each second, in bytes.
+    pub(crate) fn resident_over(self, resident: &[u64]) -> Self {
+        let mean = |part: &[u64]| part.iter().sum::<u64>() as f64 / part.len() as f64 / MB;
+        let parts = resident.chunks_exact((resident.len() / PARTS).max(1)).take(PARTS);
+        let rss_mb_over_time =
+            if resident.len() < PARTS { Vec::new() } else { parts.map(mean).collect() };
+        Self { rss_mb_over_time, ..self }
+    }
+
+    /// What was resident, from the beginning to the end.
+    pub(crate) fn chart(&self) -> String {
+        let part = self.seconds / PARTS as f64;
+        let bars = self.rss_mb_over_time.iter().enumerate().map(|(at, mb)| Bars {
+            label: format!("{:.0} to {:.0} s", part * at as f64, part * (at + 1) as f64),
+            values: vec![*mb],
+            is_ours: true,
+        });
+        let title = format!("{}: memory over {:.0} s", self.workload, self.seconds);
+        chart::bars(&title, &["MB resident"], &bars.collect::<Vec<_>>())
+    }
+
     /// The one of these runs that was neither fast nor slow.
     pub(crate) fn middle(runs: &[Self]) -> Self {
         let mut runs: Vec<&Self> = runs.iter().collect();
@@ -187,15 +219,18 @@ impl Usage {
             ms(self.max_ms),
         ]);
         let mut text = format!(
-            "{table}\na saga: {:.3} commits, {:.0} bytes of WAL, {:.0} us engine and client, {:.0} us \
-             PostgreSQL, {:.0} us payment gateway; {:.0} MB resident",
+            "{table}\na saga: {:.3} commits, {:.0} bytes of WAL; CPU: {:.0} us engine and client, {:.0} us \
+             PostgreSQL, {:.0} us payment gateway",
             self.commits_per_saga,
             self.wal_bytes_per_saga,
             self.engine_cpu_us,
             self.postgres_cpu_us,
             self.gateway_cpu_us,
-            self.rss_mb
         );
+        if let Some(client) = self.client_cpu_us {
+            text += &format!("; {client:.0} us the client alone");
+        }
+        text += &format!("; {:.0} MB resident", self.rss_mb);
         if let Some(rate) = self.rate {
             let begun =
                 if self.sagas_per_s < 0.99 * f64::from(rate) { "not reached" } else { "reached" };
@@ -203,6 +238,10 @@ impl Usage {
         }
         if let Some(batch) = self.batch_sagas {
             text += &format!("; {batch:.1} sagas in a lane's commit");
+        }
+        if let [first, .., last] = self.rss_mb_over_time[..] {
+            text +=
+                &format!("; {first:.0} MB resident in the first twelfth, {last:.0} in the last");
         }
         if let Some(memory) = self.memory_bytes_per_saga {
             text += &format!("; {memory:.0} bytes of memory for one that waits");
