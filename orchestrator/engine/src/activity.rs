@@ -80,7 +80,7 @@ pub trait Activity: Serialize + DeserializeOwned + Send + Sync + 'static {
         RetryPolicy::DEFAULT
     }
 
-    /// How long one attempt may take, at most a year; one that takes longer ends [`Failure::Unknown`].
+    /// How long one attempt may take; one that takes longer ends [`Failure::Unknown`].
     fn timeout() -> Duration {
         Duration::from_secs(30)
     }

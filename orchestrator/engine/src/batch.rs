@@ -1,15 +1,17 @@
 //! Gathers calls of one activity from many sagas, so that they share a transaction. No linger: what
 //! arrives during one batch is the next.
 
+use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 
+use futures_util::FutureExt;
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::Instant;
 
 use crate::activity::Attempt;
 use crate::failure::{Failure, Trouble, unknown};
 use crate::handler::{Attempted, Handler, timed_out};
-use crate::payload::Payload;
+use crate::payload::{Payload, panic_text};
 
 /// The most calls that wait for one activity.
 const QUEUE_MAX: usize = 8_192;
@@ -58,12 +60,22 @@ async fn gather(handler: Arc<dyn Handler>, batch_max: usize, mut queue: mpsc::Re
             continue;
         }
         let timeout = handler.describe_self().timeout;
-        let attempted = tokio::time::timeout(timeout, handler.run_batch(calls)).await;
-        let mut attempted = attempted.unwrap_or_default().into_iter();
+        // Also what is let go when its time is over may panic. That costs its batch an answer, and nobody
+        // the task.
+        let running = async { tokio::time::timeout(timeout, handler.run_batch(calls)).await };
+        let (attempted, trouble) = match AssertUnwindSafe(running).catch_unwind().await {
+            Ok(Ok(attempted)) => (attempted, None),
+            Ok(Err(_)) => (Vec::new(), None),
+            Err(panic) => (Vec::new(), Some(Trouble::new("panicked", panic_text(panic.as_ref())))),
+        };
+        let mut attempted = attempted.into_iter();
         for answer in answers {
-            let late = || Attempted::Answered(Err(Failure::Unknown(timed_out(timeout))));
+            let nobody_knows = || {
+                let trouble = trouble.clone().unwrap_or_else(|| timed_out(timeout));
+                Attempted::Answered(Err(Failure::Unknown(trouble)))
+            };
             // A saga that is gone does not wait for its answer.
-            let _ = answer.send(attempted.next().unwrap_or_else(late));
+            let _ = answer.send(attempted.next().unwrap_or_else(nobody_knows));
         }
     }
 }
@@ -88,7 +100,6 @@ mod tests {
     use std::sync::Mutex;
     use std::time::Duration;
 
-    use futures_util::FutureExt;
     use serde::{Deserialize, Serialize};
     use time::OffsetDateTime;
     use tokio::sync::Semaphore;
@@ -120,6 +131,57 @@ mod tests {
             let _ = shelf.open.acquire().await;
             Ok(())
         }
+    }
+
+    /// Goes off when it is let go: when its time is over, say.
+    #[derive(Serialize, Deserialize)]
+    struct Fuse {
+        is_lit: bool,
+    }
+
+    struct Bomb;
+
+    impl Drop for Bomb {
+        fn drop(&mut self) {
+            panic!("it went off");
+        }
+    }
+
+    impl Activity for Fuse {
+        const NAME: &'static str = "fuse";
+        const DEPENDENCY: &'static str = "luck";
+        const BATCH_MAX: usize = 10;
+        type Services = ();
+        type Output = ();
+        type Class = ForwardOnly;
+
+        async fn run(&self, (): &(), _: &Attempt) -> Result<(), Failure> {
+            if self.is_lit {
+                let _bomb = Bomb;
+                std::future::pending::<()>().await;
+            }
+            Ok(())
+        }
+
+        fn timeout() -> Duration {
+            Duration::from_millis(20)
+        }
+    }
+
+    #[tokio::test]
+    async fn a_panic_costs_its_batch_an_answer_and_the_next_one_nothing() {
+        let batcher = Batcher::start(handler::<Fuse, ()>(Arc::new(())), 10);
+        let call = async |is_lit| {
+            let input = Payload::encode(&Fuse { is_lit }).unwrap();
+            batcher.run(input, attempt(Duration::from_secs(600))).await
+        };
+        match call(true).await {
+            Attempted::Answered(Err(Failure::Unknown(trouble))) => {
+                assert_eq!((&*trouble.code, &*trouble.message), ("panicked", "it went off"));
+            }
+            other => panic!("{other:?}"),
+        }
+        assert!(matches!(call(false).await, Attempted::Answered(Ok(_))));
     }
 
     fn attempt(within: Duration) -> Attempt {

@@ -86,7 +86,7 @@ pub enum StartError {
     /// No workflow of this name on this node.
     #[error("there is no workflow `{0}`")]
     UnknownWorkflow(String),
-    /// What the business calls it, or whose it is, has more than 200 characters.
+    /// What the business calls it, or whose it is, has more than [`NAME_MAX`] characters.
     #[error("{0} has more than {NAME_MAX} characters")]
     TooLong(&'static str),
     /// The input is not what the workflow takes.

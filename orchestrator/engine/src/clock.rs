@@ -12,9 +12,9 @@ use std::time::Instant;
 use time::{Duration, OffsetDateTime};
 use uuid::{ContextV7, Timestamp, Uuid};
 
-/// Nothing waits longer, whatever it says: what is added to a time is still one.
+/// Nothing waits longer than a hundred years, whatever it says, so that a time it is added to is still one.
 pub(crate) const LONGEST_WAIT: std::time::Duration =
-    std::time::Duration::from_secs(366 * 24 * 3_600);
+    std::time::Duration::from_secs(36_525 * 24 * 3_600);
 
 static CLOCK: LazyLock<Clock> = LazyLock::new(|| Clock::begin(Instant::now(), wall()));
 

@@ -7,7 +7,7 @@ use time::OffsetDateTime;
 use uuid::Uuid;
 
 use crate::event::{Ask, Event, Message, Verdict};
-use crate::journal::{Because, Ending, Fact, Plan, Problem};
+use crate::journal::{Because, Ending, Fact, Plan, Problem, shortened};
 use crate::payload::Payload;
 use crate::state::{Kind, State, Status};
 
@@ -122,6 +122,7 @@ fn rejected(
         // Past the point of no return nothing is undone by itself.
         return vec![Fact::Held { step: Some(step), problem: Problem::own(&code, reason) }];
     }
+    let reason = shortened(reason);
     let because = Because { code, reason, step: Some(step), details, by: None };
     turn_back(state, Some(Fact::Rejected { step }), because)
 }
@@ -283,7 +284,7 @@ fn refused(message: Uuid, code: &str) -> Vec<Fact> {
 impl Problem {
     /// A failure the engine itself found: the code alone tells it apart.
     pub fn own(code: &str, message: impl Into<String>) -> Self {
-        Self { code: code.into(), message: message.into(), fingerprint: fingerprint(&[code]) }
+        Self::new(code.into(), message.into(), fingerprint(&[code]))
     }
 }
 

@@ -353,7 +353,7 @@ impl Driver {
     }
 }
 
-/// Takes a saga out of memory when its driver panics, so that the sweep finds it.
+/// Takes a saga out of memory when its driver panics, which is a bug of the engine, and has it read again.
 struct Guard {
     node: Arc<Node>,
     shard: Arc<Shard>,
@@ -364,7 +364,7 @@ impl Drop for Guard {
     fn drop(&mut self) {
         self.node.meters.active.decrement(1.0);
         if std::thread::panicking() {
-            self.shard.forget(self.id);
+            self.shard.broke(self.id);
         }
     }
 }

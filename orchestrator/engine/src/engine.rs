@@ -1,5 +1,6 @@
 //! The engine as a program holds it: made ready, started, talked to, stopped.
 
+use std::ops::RangeInclusive;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -34,7 +35,7 @@ pub struct Settings {
     /// one writes for all shards as long as it can; each further one takes a part of them when much
     /// waits.
     pub lanes: usize,
-    /// How long a node that died keeps its shards.
+    /// How long a node that died keeps its shards: [`LEASE_TTL`].
     pub lease_ttl: Duration,
     /// Whether a server that may lose what it acknowledged will do.
     pub durability: Durability,
@@ -62,6 +63,10 @@ impl Settings {
         u32::try_from(self.lanes).unwrap_or(u32::MAX).saturating_add(POOL_CONNECTIONS_MAX + 3)
     }
 }
+
+/// How long a lease may last: long enough to be renewed in time, short enough to be waited for.
+pub const LEASE_TTL: RangeInclusive<Duration> =
+    Duration::from_millis(500)..=Duration::from_secs(600);
 
 /// Why an engine does not start.
 #[derive(Debug, thiserror::Error)]
@@ -117,6 +122,12 @@ impl Engine {
         }
         if settings.lanes == 0 {
             return Err(EngineError::Setting("an engine needs at least one lane".to_owned()));
+        }
+        if !LEASE_TTL.contains(&settings.lease_ttl) {
+            let (least, most) = (LEASE_TTL.start(), LEASE_TTL.end());
+            let message =
+                format!("a lease lasts {least:?} to {most:?}, not {:?}", settings.lease_ttl);
+            return Err(EngineError::Setting(message));
         }
         SAGA.check(&settings.database_url, settings.durability).await?;
         let store = Store::connect(&settings.database_url).await?;
@@ -206,4 +217,24 @@ fn hostname() -> String {
     let name = std::env::var("HOSTNAME").or(file).unwrap_or_default();
     let name = name.trim();
     if name.is_empty() { "node".to_owned() } else { name.to_owned() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_setting_that_can_not_work_is_refused_before_anything_is_asked() {
+        let nowhere = || Settings::new("postgres://127.0.0.1:1/nowhere");
+        for (settings, says) in [
+            (Settings { lanes: 0, ..nowhere() }, "at least one lane"),
+            (Settings { lease_ttl: Duration::ZERO, ..nowhere() }, "500ms to 600s, not 0ns"),
+            (Settings { lease_ttl: Duration::MAX, ..nowhere() }, "500ms to 600s, not 1844"),
+        ] {
+            match Engine::start(settings, Registry::new()).await {
+                Err(EngineError::Setting(message)) => assert!(message.contains(says), "{message}"),
+                other => panic!("{:?}", other.map(|_| "it started")),
+            }
+        }
+    }
 }

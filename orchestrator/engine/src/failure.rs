@@ -44,7 +44,7 @@ pub struct Trouble {
     pub message: String,
     /// The attempt certainly did nothing: a refused connection, say.
     pub not_executed: bool,
-    /// Not before this long from now, whatever the retry policy says; at most a year.
+    /// Not before this long from now, whatever the retry policy says.
     pub after: Option<Duration>,
     /// Whether it uses up one of the policy's attempts. An open circuit breaker does not.
     pub counted: bool,

@@ -69,12 +69,16 @@ impl<C: Send + 'static, A: Send + 'static, E: Common> Gather<C, A, E> {
             let mut batch: Vec<Waiting<C, A, E>> = Vec::new();
             while queue.recv_many(&mut batch, batch_max).await > 0 {
                 let (calls, callers): (Vec<_>, Vec<_>) = batch.drain(..).unzip();
-                // What panics costs its batch an answer, and nobody the task.
-                let carried_out = AssertUnwindSafe(async { carry_out(calls).await }).catch_unwind();
-                let answers = match tokio::time::timeout(BATCH_TIMEOUT, carried_out).await {
+                let work = async { tokio::time::timeout(BATCH_TIMEOUT, carry_out(calls)).await };
+                // What panics, be it when it is let go, costs its batch an answer, and nobody the task.
+                let answers = match AssertUnwindSafe(work).catch_unwind().await {
                     Ok(Ok(answers)) => answers,
-                    Ok(Err(panic)) => Err(E::no_answer(&panic_text(panic.as_ref()))),
-                    Err(_) => Err(E::no_answer("it took too long")),
+                    Ok(Err(_)) => Err(E::no_answer("it took too long")),
+                    Err(panic) => {
+                        let text = panic_text(panic.as_ref());
+                        tracing::error!(error = text, "a batch panicked: its calls have no answer");
+                        Err(E::no_answer(&text))
+                    }
                 };
                 // A caller that went away misses its answer; its call was carried out.
                 match answers {

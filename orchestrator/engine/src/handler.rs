@@ -104,8 +104,11 @@ impl Verdict {
         let Kind::Activity { name, .. } = &state.step(step)?.kind else { return None };
         let handler = handlers.get(&**name)?;
         let error = handler.check_output(&Payload::encode(output).ok()?).err()?;
-        let cause = std::error::Error::source(&error).map(|cause| format!(": {cause}"));
-        Some(format!("is no output of {name}{}", cause.unwrap_or_default()))
+        let cause = match std::error::Error::source(&error) {
+            Some(cause) => cause.to_string(),
+            None => error.to_string(),
+        };
+        Some(format!("is no output of {name}: {cause}"))
     }
 }
 
@@ -114,11 +117,23 @@ where
     A: Activity,
     S: Provides<A::Services> + Send + Sync + 'static,
 {
-    Arc::new(Typed::<A, S> { services, activity: PhantomData })
+    // What the author says of it is asked once, when a node starts: nothing later can fail over that.
+    let description = Description {
+        name: A::NAME,
+        dependency: A::DEPENDENCY,
+        class: <A::Class as Class<A>>::KIND,
+        no_undo_reason: <A::Class as Class<A>>::REASON,
+        retry: A::retry(),
+        undo_retry: <A::Class as Class<A>>::undo_retry(),
+        timeout: A::timeout().min(LONGEST_WAIT),
+        batch_max: A::BATCH_MAX,
+    };
+    Arc::new(Typed::<A, S> { services, description, activity: PhantomData })
 }
 
 struct Typed<A, S> {
     services: Arc<S>,
+    description: Description,
     activity: PhantomData<fn() -> A>,
 }
 
@@ -138,16 +153,7 @@ where
     S: Provides<A::Services> + Send + Sync + 'static,
 {
     fn describe_self(&self) -> Description {
-        Description {
-            name: A::NAME,
-            dependency: A::DEPENDENCY,
-            class: <A::Class as Class<A>>::KIND,
-            no_undo_reason: <A::Class as Class<A>>::REASON,
-            retry: A::retry(),
-            undo_retry: <A::Class as Class<A>>::undo_retry(),
-            timeout: A::timeout().min(LONGEST_WAIT),
-            batch_max: A::BATCH_MAX,
-        }
+        self.description
     }
 
     fn describe_effect(&self, input: &Payload, output: Option<&Payload>) -> String {
@@ -165,9 +171,9 @@ where
         Box::pin(async move {
             let activity: A = match input.decode() {
                 Ok(activity) => activity,
-                Err(error) => return misfit("input", &error),
+                Err(error) => return broken("input", &error),
             };
-            called(&activity, self.services(), attempt).await
+            called(&activity, || self.services(), attempt).await
         })
     }
 
@@ -177,9 +183,9 @@ where
         attempt: &'a Attempt,
     ) -> BoxFuture<'a, Result<Probe<Payload>, Attempted>> {
         Box::pin(async move {
-            let activity: A = input.decode().map_err(|error| misfit("input", &error))?;
-            let services = self.services();
-            match AssertUnwindSafe(activity.probe(services, attempt)).catch_unwind().await {
+            let activity: A = input.decode().map_err(|error| broken("input", &error))?;
+            let probe = async { activity.probe(self.services(), attempt).await };
+            match AssertUnwindSafe(probe).catch_unwind().await {
                 Ok(Ok(Probe::Happened(output))) => match answered(Ok(output)) {
                     Attempted::Answered(Ok(output)) => Ok(Probe::Happened(output)),
                     other => Err(other),
@@ -199,9 +205,8 @@ where
         attempt: &'a Attempt,
     ) -> BoxFuture<'a, UndoAttempted> {
         Box::pin(async move {
-            let broken = |what, error: PayloadError| match misfit(what, &error) {
-                Attempted::Broken(code, message) => UndoAttempted::Broken(code, message),
-                Attempted::Answered(_) => UndoAttempted::Broken(error.code(), error.to_string()),
+            let broken = |what, error: PayloadError| {
+                UndoAttempted::Broken(error.code(), misfit(what, &error))
             };
             let activity: A = match input.decode() {
                 Ok(activity) => activity,
@@ -212,8 +217,9 @@ where
                 Err(error) => return broken("output", error),
             };
             let outcome = output.as_ref().map_or(Outcome::Unknown, Outcome::Done);
-            let services = self.services();
-            let undo = <A::Class as Class<A>>::undo(&activity, services, attempt, outcome);
+            let undo = async {
+                <A::Class as Class<A>>::undo(&activity, self.services(), attempt, outcome).await
+            };
             match AssertUnwindSafe(undo).catch_unwind().await {
                 Ok(answer) => UndoAttempted::Answered(answer),
                 Err(panic) => UndoAttempted::Broken("panicked", panic_text(panic.as_ref())),
@@ -231,13 +237,13 @@ where
                         answers.push(None);
                         calls.push(Call { attempt, activity });
                     }
-                    Err(error) => answers.push(Some(misfit("input", &error))),
+                    Err(error) => answers.push(Some(broken("input", &error))),
                 }
             }
-            let services = self.services();
+            let services = || self.services();
             let batch = async {
                 calls.iter().for_each(|call| poison::before(&call.activity));
-                A::run_batch(services, &calls).await
+                A::run_batch(services(), &calls).await
             };
             let mut batch = match AssertUnwindSafe(batch).catch_unwind().await {
                 Ok(batch) if batch.len() == calls.len() => batch
@@ -267,10 +273,14 @@ where
 }
 
 /// One call by itself.
-async fn called<A: Activity>(activity: &A, services: &A::Services, attempt: &Attempt) -> Attempted {
+async fn called<'a, A: Activity>(
+    activity: &A,
+    services: impl FnOnce() -> &'a A::Services,
+    attempt: &Attempt,
+) -> Attempted {
     let run = async {
         poison::before(activity);
-        activity.run(services, attempt).await
+        activity.run(services(), attempt).await
     };
     match AssertUnwindSafe(run).catch_unwind().await {
         Ok(answer) => poison::after(activity, answered(answer)),
@@ -279,8 +289,8 @@ async fn called<A: Activity>(activity: &A, services: &A::Services, attempt: &Att
 }
 
 /// Runs each call of a broken batch by itself, so that only the one that breaks it is parked.
-async fn one_by_one<A: Activity>(
-    services: &A::Services,
+async fn one_by_one<'a, A: Activity>(
+    services: impl Fn() -> &'a A::Services,
     calls: Vec<Call<A>>,
     mut answers: Vec<Option<Attempted>>,
     alone: impl Fn() -> Attempted,
@@ -292,7 +302,7 @@ async fn one_by_one<A: Activity>(
             singles.push(alone());
             continue;
         }
-        singles.push(called(&call.activity, services, &call.attempt).await);
+        singles.push(called(&call.activity, &services, &call.attempt).await);
     }
     let mut singles = singles.into_iter();
     answers
@@ -305,14 +315,19 @@ async fn one_by_one<A: Activity>(
 pub(crate) fn answered<T: serde::Serialize>(answer: Result<T, Failure>) -> Attempted {
     match answer.map(|output| Payload::encode(&output)) {
         Ok(Ok(output)) => Attempted::Answered(Ok(output)),
-        Ok(Err(error)) => misfit("output", &error),
+        Ok(Err(error)) => broken("output", &error),
         Err(failure) => Attempted::Answered(Err(failure)),
     }
 }
 
-fn misfit(what: &str, error: &PayloadError) -> Attempted {
+fn broken(what: &str, error: &PayloadError) -> Attempted {
+    Attempted::Broken(error.code(), misfit(what, error))
+}
+
+/// What does not fit, and why, for a person.
+fn misfit(what: &str, error: &PayloadError) -> String {
     let cause = std::error::Error::source(error).map(|cause| format!(": {cause}"));
-    Attempted::Broken(error.code(), format!("{what}: {error}{}", cause.unwrap_or_default()))
+    format!("{what}: {error}{}", cause.unwrap_or_default())
 }
 
 /// What an attempt that was cut off counts as.

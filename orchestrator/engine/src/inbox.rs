@@ -18,21 +18,27 @@ const PAGE: i64 = 1_000;
 
 /// Reads whenever somebody says that there is something, and slowly otherwise.
 pub(crate) async fn run(node: Arc<Node>, stopped: CancellationToken) {
+    let mut page = PAGE;
     loop {
         tokio::select! {
             () = stopped.cancelled() => return,
             () = node.inbox_poke.notified() => {}
             () = tokio::time::sleep(POLL) => {}
         }
-        if let Err(error) = run_once(&node).await {
-            tracing::warn!(%error, "the inbox could not be read");
-            tokio::time::sleep(Duration::from_millis(200)).await;
-        }
+        page = match run_once(&node, page).await {
+            Ok(()) => (page * 2).min(PAGE),
+            Err(error) => {
+                tracing::warn!(%error, "the inbox could not be read");
+                tokio::time::sleep(Duration::from_millis(200)).await;
+                // They may be more than can be read in time.
+                (page / 2).max(1)
+            }
+        };
     }
 }
 
-/// Reads all messages of this node's shards.
-pub(crate) async fn run_once(node: &Arc<Node>) -> Result<(), StoreError> {
+/// Reads all messages of this node's shards, a page at a time.
+async fn run_once(node: &Arc<Node>, size: i64) -> Result<(), StoreError> {
     let owned = node.owned();
     let shards: Vec<ShardId> = owned.iter().map(|shard| shard.id).collect();
     if shards.is_empty() {
@@ -41,8 +47,8 @@ pub(crate) async fn run_once(node: &Arc<Node>) -> Result<(), StoreError> {
     let mut after = (ShardId::MIN, Uuid::nil());
     loop {
         owned.iter().for_each(|shard| shard.asking());
-        let page = node.store.read_messages(&shards, after, PAGE).await?;
-        let is_last = page.len() < PAGE as usize;
+        let page = node.store.read_messages(&shards, after, size).await?;
+        let is_last = page.len() < size as usize;
         let mut absent: HashMap<ShardId, Vec<Wanted>> = HashMap::new();
         for kept in page {
             after = (kept.shard_id, kept.message_id);

@@ -132,6 +132,25 @@ pub struct Problem {
     pub fingerprint: String,
 }
 
+/// What a person reads of what went wrong.
+const MESSAGE_BYTES_MAX: usize = 16 * 1_024;
+
+impl Problem {
+    /// With as much of `message` as is kept.
+    pub(crate) fn new(code: String, message: String, fingerprint: String) -> Self {
+        Self { code, message: shortened(message), fingerprint }
+    }
+}
+
+/// As much of a text as is kept.
+pub(crate) fn shortened(mut text: String) -> String {
+    if text.len() > MESSAGE_BYTES_MAX {
+        text.truncate(text.floor_char_boundary(MESSAGE_BYTES_MAX));
+        text.push('\u{2026}');
+    }
+    text
+}
+
 /// What happened. The names are part of the stored format.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -360,6 +379,18 @@ pub fn decode(seq: i32, codec: i16, body: &[u8]) -> Result<Vec<Fact>, JournalErr
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn of_a_message_as_much_is_kept_as_a_person_reads() {
+        assert_eq!(shortened("short".into()), "short");
+        let long = shortened("\u{e9}".repeat(MESSAGE_BYTES_MAX));
+        assert!(
+            (MESSAGE_BYTES_MAX - 1..MESSAGE_BYTES_MAX + 4).contains(&long.len()),
+            "{}",
+            long.len()
+        );
+        assert!(long.ends_with("\u{e9}\u{2026}"));
+    }
 
     #[test]
     fn facts_are_read_as_they_were_written() {

@@ -18,7 +18,8 @@ use writer::Writer;
 
 /// The most sagas in one commit: nearly all of the gain is there at 250.
 const BATCH_MAX: usize = 500;
-/// The most bytes in one commit, unless one saga alone has more: they are written well within its time.
+/// The most bytes in one commit, unless one saga alone has more: they are written long before a statement is
+/// stopped.
 const BATCH_BYTES_MAX: usize = 4 * 1_024 * 1_024;
 /// The most sagas that wait for a lane. Beyond it starts are refused.
 const QUEUE_MAX: usize = 8_192;
@@ -64,6 +65,12 @@ impl Lane {
     fn new(down: &Arc<AtomicUsize>) -> (Self, mpsc::Receiver<Queued>) {
         let (queue, queued) = mpsc::channel(QUEUE_MAX);
         (Self { queue, down: down.clone() }, queued)
+    }
+
+    /// One that nobody serves.
+    #[cfg(test)]
+    pub(crate) fn to_nowhere() -> Self {
+        Self::new(&Arc::default()).0
     }
 
     /// Writes a record; waits for its turn and for the commit.

@@ -37,7 +37,7 @@ mod metrics;
 mod node;
 mod ownership;
 mod program;
-mod reload;
+mod read_again;
 mod shard;
 mod suspects;
 mod timekeeper;

@@ -21,7 +21,7 @@ use crate::lane::Lane;
 use crate::lease::Lease;
 use crate::metrics::Meters;
 use crate::program::Registry;
-use crate::reload;
+use crate::read_again;
 use crate::shard::{Mailbox, Shard};
 use crate::store::Store;
 use crate::store::lease::NodeName;
@@ -197,7 +197,7 @@ impl Node {
         tasks.spawn(async move {
             for page in wanted.chunks(LOAD_PAGE) {
                 if let Err(error) = node.load(&shard, page, abandoned).await {
-                    let again = reload::run(node.clone(), shard.clone(), page.to_vec(), abandoned);
+                    let again = read_again::run(node.clone(), shard.clone(), page.to_vec(), abandoned);
                     tracing::warn!(shard = shard.id, %error, "sagas could not be read; it is tried again");
                     shard.tasks.spawn(again);
                 }
@@ -205,6 +205,7 @@ impl Node {
         });
     }
 
+    /// Reads a page of sagas that are to come to memory, and drives them.
     pub(crate) async fn load(
         self: &Arc<Self>,
         shard: &Arc<Shard>,
@@ -232,7 +233,9 @@ impl Node {
             self.store.claimed(shard.id, shard.fence, &claims).await?;
         }
         for found in innocent {
-            shard.tasks.spawn(self.clone().go_on(shard.clone(), found));
+            if let Some(driver) = self.resume(shard, found) {
+                shard.tasks.spawn(driver.run());
+            }
         }
         for found in suspects {
             shard.tasks.spawn(suspects::run(self.clone(), shard.clone(), found));
@@ -243,20 +246,19 @@ impl Node {
         Ok(())
     }
 
-    /// In a task of its own, so that whatever goes wrong is nobody else's.
-    async fn go_on(self: Arc<Self>, shard: Arc<Shard>, found: Found) {
-        let id = found.saga.id;
-        let resumed = std::panic::catch_unwind(AssertUnwindSafe(|| self.resume(&shard, found)));
-        match resumed {
-            Ok(driver) => driver.run().await,
-            Err(_) => shard.forget(id),
+    /// A saga as its journal has it, its code run up to where it waits. None: that panicked, which is a bug of
+    /// the engine; it is out of memory, and read again.
+    pub(crate) fn resume(
+        self: &Arc<Self>,
+        shard: &Arc<Shard>,
+        found: Found,
+    ) -> Option<Box<Driver>> {
+        let resume = || Driver::resume(self.clone(), shard.clone(), found.mailbox, &found.saga);
+        let resumed = std::panic::catch_unwind(AssertUnwindSafe(resume));
+        if resumed.is_err() {
+            shard.broke(found.saga.id);
         }
-    }
-
-    /// A saga as its journal has it, its code run up to where it waits.
-    pub(crate) fn resume(self: &Arc<Self>, shard: &Arc<Shard>, found: Found) -> Box<Driver> {
-        let (node, shard) = (self.clone(), shard.clone());
-        Driver::resume(node, shard, found.mailbox, &found.saga)
+        resumed.ok()
     }
 
     /// Brings back what a shard that was just taken has open: what is due now to memory, the rest

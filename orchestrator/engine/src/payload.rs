@@ -34,7 +34,7 @@ pub enum PayloadError {
         bytes: usize,
     },
     /// The code of the type itself panicked: its `Serialize` or `Deserialize`.
-    #[error("to write or to read it panicked: {0}")]
+    #[error("its own code panicked while it was written or read: {0}")]
     Panicked(String),
 }
 

@@ -24,6 +24,14 @@ pub(crate) struct Program {
     running: Running,
 }
 
+impl Drop for Program {
+    /// What the code holds may panic when it is let go. That is not its saga's trouble any more.
+    fn drop(&mut self) {
+        let running = std::mem::replace(&mut self.running, Box::pin(std::future::pending()));
+        let _ = std::panic::catch_unwind(AssertUnwindSafe(|| drop(running)));
+    }
+}
+
 /// What a poll of the code led to.
 pub(crate) enum Polled {
     /// It waits for what it asked for.

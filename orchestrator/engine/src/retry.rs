@@ -16,7 +16,7 @@ pub struct RetryPolicy {
     pub first: Duration,
     /// What each wait is multiplied by to get the next; at least 1.
     pub factor: f64,
-    /// The longest wait; a year is the longest of all.
+    /// The longest wait.
     pub cap: Duration,
     /// Give up after this many attempts; `None`: never.
     pub attempts_max: Option<u32>,

@@ -12,6 +12,7 @@ use time::OffsetDateTime;
 use uuid::Uuid;
 
 use crate::activity::{Activity, AfterPivot, BeforePivot, Class, ClassKind};
+use crate::clock::LONGEST_WAIT;
 use crate::event::Ask;
 use crate::failure::Rejection;
 use crate::payload::{Payload, PayloadError};
@@ -106,8 +107,18 @@ impl SharedLink {
     fn claim(&self, ask: Ask) -> u32 {
         let mut link = self.lock();
         link.claimed += 1;
-        link.asks.push(ask);
+        link.ask(ask);
         link.claimed
+    }
+}
+
+impl Link {
+    /// From a value on that can not be written or read nothing is asked for: the saga is parked there, and
+    /// its journal fits the code once that is mended.
+    fn ask(&mut self, ask: Ask) {
+        if self.broken.is_none() {
+            self.asks.push(ask);
+        }
     }
 }
 
@@ -164,7 +175,7 @@ impl<W: Workflow> Saga<W> {
         &mut self,
         duration: Duration,
     ) -> impl Future<Output = Result<(), Abort>> + Send + use<'_, W> {
-        let until = self.now() + duration;
+        let until = self.now() + duration.min(LONGEST_WAIT);
         let sleeping = Waiting::<()>::of(&self.link, self.link.claim(Ask::Sleep { until }));
         async move { sleeping.answered().await.map(|_| ()) }
     }
@@ -177,7 +188,8 @@ impl<W: Workflow> Saga<W> {
         name: &str,
         timeout: Duration,
     ) -> impl Future<Output = Result<Option<T>, Abort>> + Send + use<'_, W, T> {
-        let ask = Ask::Signal { name: name.into(), until: self.now() + timeout };
+        let until = self.now() + timeout.min(LONGEST_WAIT);
+        let ask = Ask::Signal { name: name.into(), until };
         let waiting = Waiting::<T>::of(&self.link, self.link.claim(ask));
         async move {
             match waiting.answered().await? {
@@ -203,7 +215,7 @@ impl<W: Workflow> Saga<W> {
     /// The point of no return. What was done stays done: from here steps are retried until they
     /// succeed, and nothing is undone by itself.
     pub fn pivot(&mut self) -> Forward<'_, W> {
-        self.link.lock().asks.push(Ask::Pivot);
+        self.link.lock().ask(Ask::Pivot);
         Forward { link: &self.link, workflow: PhantomData }
     }
 }

@@ -4,6 +4,7 @@ use std::collections::{BTreeSet, HashMap, HashSet};
 use std::future::Future;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use time::OffsetDateTime;
 use tokio::sync::Notify;
@@ -11,9 +12,13 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use uuid::Uuid;
 
+use crate::clock;
 use crate::event::Message;
 use crate::id::{SagaId, ShardId};
 use crate::lane::Lane;
+
+/// How soon a saga is read again that could not be driven.
+const AGAIN_AFTER: Duration = Duration::from_secs(10);
 
 /// One ownership of a shard. A shard that is lost and taken again is another one.
 #[derive(Debug)]
@@ -36,8 +41,8 @@ struct Sagas {
     active: HashMap<SagaId, Arc<Mailbox>>,
     resting: BTreeSet<(OffsetDateTime, SagaId)>,
     resting_until: HashMap<SagaId, OffsetDateTime>,
-    /// Messages that were delivered and not yet taken: the inbox shows them again and again.
-    delivered: HashSet<Uuid>,
+    /// Messages that were delivered and not yet taken, and to whom: the inbox shows them again and again.
+    delivered: HashMap<Uuid, SagaId>,
     /// Messages that were taken since the inbox was last asked: an answer that is still on its way
     /// may show them once more.
     gone: HashSet<Uuid>,
@@ -160,6 +165,15 @@ impl Shard {
         }
     }
 
+    /// Takes a saga out of memory that could not be driven, and has it read again.
+    pub(crate) fn broke(&self, id: SagaId) {
+        tracing::error!(saga = %id, "a saga can not be driven: it is read again");
+        self.forget(id);
+        // What it had read and not yet written it reads again.
+        self.sagas().delivered.retain(|_, saga| *saga != id);
+        self.rests(id, clock::now() + AGAIN_AFTER);
+    }
+
     /// Notes that a saga rests in the database until `wake_at`.
     pub(crate) fn rests(&self, id: SagaId, wake_at: OffsetDateTime) {
         let mut sagas = self.sagas();
@@ -196,9 +210,10 @@ impl Shard {
         message: Message,
     ) -> Option<(Uuid, Message)> {
         let mut sagas = self.sagas();
-        if sagas.gone.contains(&id) || !sagas.delivered.insert(id) {
+        if sagas.gone.contains(&id) || sagas.delivered.contains_key(&id) {
             return None;
         }
+        sagas.delivered.insert(id, saga);
         match sagas.active.get(&saga) {
             Some(mailbox) => {
                 mailbox.put(id, message);
@@ -230,5 +245,24 @@ impl Shard {
     /// A message could not be delivered: the inbox will show it again.
     pub(crate) fn undelivered(&self, message: Uuid) {
         self.sagas().delivered.remove(&message);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_saga_had_read_before_it_broke_it_is_told_again() {
+        let shard = Shard::new(1, Uuid::nil(), Lane::to_nowhere(), CancellationToken::new());
+        let (id, message) = (SagaId::new(1, clock::now()), Uuid::from_u128(1));
+        let deliver = || shard.deliver(id, message, Message::Started);
+        let mailbox = shard.activate(id).unwrap();
+        assert!(deliver().is_none());
+        assert_eq!(mailbox.take().len(), 1);
+        assert!(deliver().is_none() && mailbox.take().is_empty(), "the inbox shows it again");
+        shard.broke(id);
+        assert!(!shard.is_active(id) && shard.next_due().is_some());
+        assert!(deliver().is_some(), "it is to be read with it");
     }
 }

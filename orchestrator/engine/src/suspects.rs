@@ -96,7 +96,7 @@ pub(crate) async fn run(node: Arc<Node>, shard: Arc<Shard>, mut found: Found) {
         shard.forget(id);
         return shard.rests(id, clock::now() + AGAIN_AFTER);
     }
-    let mut driver = node.resume(&shard, found);
+    let Some(mut driver) = node.resume(&shard, found) else { return };
     let (moved, moves) = oneshot::channel();
     driver.tells_when_it_moves(moved);
     shard.tasks.spawn(driver.run());

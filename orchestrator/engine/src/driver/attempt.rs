@@ -221,7 +221,7 @@ impl Driver {
             }
             _ => fingerprint(&parts),
         };
-        Problem { code: trouble.code.into_owned(), message: trouble.message, fingerprint }
+        Problem::new(trouble.code.into_owned(), trouble.message, fingerprint)
     }
 
     fn described(&self, step: u32) -> Described {

@@ -151,9 +151,13 @@ impl Driver {
         if let Some((code, message)) = unmade {
             return self.park(None, code, message);
         }
-        self.compare(asks);
-        if let (Some((code, message)), None) = (broken, &self.state.held) {
-            return self.park(None, code, message);
+        self.take_asks(asks);
+        match broken {
+            None => self.compare_ends(),
+            Some((code, message)) if self.state.held.is_none() => {
+                return self.park(None, code, message);
+            }
+            Some(_) => {}
         }
         self.advance();
     }
@@ -192,10 +196,8 @@ impl Driver {
         }
     }
 
-    /// Compares what the code asks for with the journal, position by position; what lies beyond the
-    /// journal is new. A journal that goes on where the code does not has diverged too.
-    fn compare(&mut self, asks: Vec<Ask>) {
-        self.take_asks(asks);
+    /// A journal that goes on where the code does not has diverged too.
+    fn compare_ends(&mut self) {
         if self.state.held.is_none() && (self.asked as usize) < self.state.steps.len() {
             let number = self.asked + 1;
             let recorded = self.state.step(number).map(describe_step).unwrap_or_default();
@@ -241,6 +243,8 @@ impl Driver {
             && self.state.steps.iter().all(|step| step.status != Status::Open)
     }
 
+    /// Compares what the code asks for with the journal, position by position; what lies beyond the
+    /// journal is new.
     fn take_asks(&mut self, asks: Vec<Ask>) {
         for ask in asks {
             if self.state.held.is_some() && self.program.is_none() {

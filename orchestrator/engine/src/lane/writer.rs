@@ -40,7 +40,7 @@ impl Writer {
 
     /// Writes a batch, and answers. One that is too large in several commits.
     pub(super) async fn write(&mut self, batch: Vec<Queued>) {
-        for part in parts(batch) {
+        for part in in_parts(batch) {
             self.write_part(part).await;
         }
     }
@@ -185,7 +185,7 @@ impl Writer {
 }
 
 /// A batch in parts of [`BATCH_BYTES_MAX`], nearly always one.
-fn parts(mut batch: Vec<Queued>) -> Vec<Vec<Queued>> {
+fn in_parts(mut batch: Vec<Queued>) -> Vec<Vec<Queued>> {
     let (mut parts, mut bytes) = (Vec::new(), 0);
     let mut at = 0;
     while at < batch.len() {
@@ -238,7 +238,7 @@ mod tests {
     fn what_is_too_large_for_one_commit_is_written_in_several_in_its_order() {
         let mega = 1_024 * 1_024;
         let split = |sizes: &[usize]| -> Vec<Vec<usize>> {
-            let parts = parts(sizes.iter().map(|bytes| queued(*bytes)).collect());
+            let parts = in_parts(sizes.iter().map(|bytes| queued(*bytes)).collect());
             let sizes = |part: Vec<Queued>| part.iter().map(|one| one.record.bytes()).collect();
             parts.into_iter().map(sizes).collect()
         };

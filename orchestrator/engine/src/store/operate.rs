@@ -10,6 +10,7 @@ use tokio::time::Instant;
 use uuid::Uuid;
 
 use crate::client::Told;
+use crate::clock::LONGEST_WAIT;
 use crate::error::StoreError;
 use crate::event::Message;
 use crate::id::SagaId;
@@ -117,7 +118,7 @@ impl Store {
         message_id: Uuid,
         timeout: Duration,
     ) -> Result<Told, StoreError> {
-        let deadline = Instant::now() + timeout;
+        let deadline = Instant::now() + timeout.min(LONGEST_WAIT);
         let mut apart = FIRST_LOOK;
         while self.is_waiting(id, message_id).await? {
             let now = Instant::now();

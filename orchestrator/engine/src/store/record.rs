@@ -43,7 +43,9 @@ impl Record {
     /// About how many bytes it writes: what an author decides the length of.
     pub(crate) fn bytes(&self) -> usize {
         let input = self.start.as_ref().map_or(0, |start| start.input.len());
-        input + self.entry.as_ref().map_or(0, |entry| entry.body.len())
+        let problem = self.row.as_ref().and_then(|row| row.standing.problem.as_ref());
+        let message = problem.map_or(0, |problem| problem.message.len());
+        input + message + self.entry.as_ref().map_or(0, |entry| entry.body.len())
     }
 }
 

@@ -12,6 +12,7 @@ mod examines;
 mod joins;
 mod keeps_nul;
 mod owns_shards;
+mod panics;
 mod parks;
 mod pauses;
 mod pivots;

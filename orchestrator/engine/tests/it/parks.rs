@@ -7,12 +7,11 @@ use std::time::Duration;
 use engine::client::Told;
 use engine::journal::Ending;
 use engine::operator::{Action, Filter};
-use engine::view::{Phase, SagaView};
-use engine::{Abort, Client, Engine, Payload, Registry, Saga, SagaId, Workflow};
-use serde::{Deserialize, Deserializer, Serialize};
+use engine::view::Phase;
+use engine::{Abort, Client, Payload, Registry, Saga, SagaId, Workflow};
 
 use crate::harness::{database, ends, engine, signal, start};
-use crate::script::{Answer, Do, Script, Then, act, does, held, until};
+use crate::script::{Answer, Do, Script, Then, act, does, goes_on, held, problem, until};
 
 /// a, then b.
 struct Plain;
@@ -103,52 +102,13 @@ impl Workflow for Tomorrow {
     }
 }
 
-/// What reads it panics, once its version is the new one.
-#[derive(Serialize)]
-struct Brittle(String);
-static BRITTLE: AtomicBool = AtomicBool::new(false);
-
-impl<'de> Deserialize<'de> for Brittle {
-    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
-        assert!(!BRITTLE.load(Ordering::SeqCst), "in pieces");
-        String::deserialize(from).map(Self)
-    }
-}
-
-/// A signal, then its input.
-struct Fragile;
-
-impl Workflow for Fragile {
-    const NAME: &'static str = "fragile";
-    type Services = Script;
-    type Input = Brittle;
-    type Output = ();
-    type Activities = (Do,);
-
-    async fn run(saga: &mut Saga<Self>, Brittle(what): Brittle) -> Result<(), Abort> {
-        saga.signal::<()>("go", Duration::from_secs(600)).await?;
-        saga.step(Do(what)).await?;
-        Ok(())
-    }
-}
-
 fn registry(script: &Arc<Script>) -> Registry {
-    let registry = Registry::new().workflow::<Plain>(script).workflow::<Fragile>(script);
+    let registry = Registry::new().workflow::<Plain>(script);
     registry.workflow::<Clumsy>(script).workflow::<Stumbling>(script).workflow::<Changed>(script)
 }
 
 async fn begin(client: &Client, what: &str) -> SagaId {
     client.start(start("plain", &what)).await.unwrap().id
-}
-
-fn problem(view: &SagaView) -> (&str, &str) {
-    let error = view.summary.error.as_ref().unwrap();
-    (&error.code, &error.message)
-}
-
-async fn goes_on(engine: &Engine, id: SagaId) {
-    assert_eq!(act(engine, id, Action::Retry).await.told, Told::Taken);
-    ends(&engine.client(), id, Ending::Completed).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -267,29 +227,6 @@ async fn a_saga_that_is_parked_before_its_first_step_is_listed_with_what_is_wron
     assert_eq!(summary.attention.as_deref(), Some("panicked"));
     assert_eq!(summary.error.as_ref().map(|error| &*error.message), Some("at the door"));
     engine.shutdown().await;
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn a_panic_in_what_reads_an_input_parks_its_saga() {
-    let script = Script::new();
-    let url = database().await;
-    let first = engine(&url, registry(&script)).await;
-    let id = first.client().start(start("fragile", &"whole")).await.unwrap().id;
-    until(&first.client(), id, |view| view.summary.phase == Phase::Waiting).await;
-    first.shutdown().await;
-
-    BRITTLE.store(true, Ordering::SeqCst);
-    let second = engine(&url, registry(&script)).await;
-    let client = second.client();
-    signal(&client, id, "go", Payload::encode(&()).unwrap()).await;
-    let view = held(&client, id).await;
-    let (code, message) = problem(&view);
-    assert_eq!(code, "panicked");
-    assert!(message.contains("in pieces"), "{message}");
-    BRITTLE.store(false, Ordering::SeqCst);
-    goes_on(&second, id).await;
-    assert_eq!(script.log(), ["do whole"]);
-    second.shutdown().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -8,6 +8,7 @@ use engine::{
     Abort, Activity, Attempt, Failure, Outcome, Registry, Saga, Undo, UndoFailure, Undoable,
     Workflow, reject,
 };
+use futures_util::future::join_all;
 use serde::{Deserialize, Serialize};
 
 use crate::harness::{World, database, ended, ends, engine, start, with_key};
@@ -107,7 +108,7 @@ async fn one_key_is_one_saga_however_often_it_is_sent() {
     });
     let mut ids = Vec::new();
     let mut fresh = 0;
-    for started in futures_util::future::join_all(starts).await {
+    for started in join_all(starts).await {
         let started = started.unwrap().unwrap();
         fresh += u32::from(!started.existing);
         ids.push(started.id);
@@ -134,8 +135,12 @@ async fn a_name_that_is_too_long_is_refused_and_its_neighbours_are_started() {
         let refused = client.start(start).await;
         assert!(matches!(refused, Err(StartError::TooLong(which)) if which == what), "{refused:?}");
     }
-    for start in [named(&fits), whose(&fits)] {
-        ends(&client, client.start(start).await.unwrap().id, Ending::Completed).await;
+    let starts = [named(&fits), whose(&too_long), named(&too_long), whose(&fits)];
+    let started = join_all(starts.map(|start| client.start(start))).await;
+    let started: Vec<_> = started.into_iter().filter_map(Result::ok).collect();
+    assert_eq!(started.len(), 2);
+    for saga in started {
+        ends(&client, saga.id, Ending::Completed).await;
     }
     engine.shutdown().await;
 }

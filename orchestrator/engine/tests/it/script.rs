@@ -4,7 +4,8 @@ use std::collections::{HashMap, VecDeque};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use engine::client::WaitFor;
+use engine::client::{Told, WaitFor};
+use engine::journal::Ending;
 use engine::operator::{Acted, Action, Who};
 use engine::view::{Phase, SagaView};
 use engine::{
@@ -14,7 +15,7 @@ use engine::{
 use serde::{Deserialize, Serialize};
 use tokio::sync::Notify;
 
-use crate::harness::SOON;
+use crate::harness::{SOON, ends};
 
 /// What a call answers.
 #[derive(Clone, Debug)]
@@ -233,4 +234,16 @@ pub(crate) async fn held(client: &Client, id: SagaId) -> SagaView {
 pub(crate) async fn act(engine: &Engine, id: SagaId, action: Action) -> Acted {
     let who = Who { actor: "operator:test".into(), reason: "a test".into(), request_id: None };
     engine.operator().act(id, action, who, None).await.unwrap()
+}
+
+/// What is wrong with a saga: code and message.
+pub(crate) fn problem(view: &SagaView) -> (&str, &str) {
+    let error = view.summary.error.as_ref().unwrap();
+    (&error.code, &error.message)
+}
+
+/// It is let go, and completes.
+pub(crate) async fn goes_on(engine: &Engine, id: SagaId) {
+    assert_eq!(act(engine, id, Action::Retry).await.told, Told::Taken);
+    ends(&engine.client(), id, Ending::Completed).await;
 }

@@ -3,13 +3,19 @@
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
+use engine::client::Told;
 use engine::journal::{Ending, Fact};
+use engine::operator::Action;
 use engine::view::Phase;
-use engine::{Abort, Engine, Payload, Registry, Saga, SagaId, Workflow};
+use engine::{
+    Abort, Activity, Attempt, Engine, Failure, ForwardOnly, Payload, Registry, Saga, SagaId,
+    Trouble, Workflow,
+};
+use serde::{Deserialize, Serialize};
 use sqlx::{Connection, Executor, PgConnection};
 
 use crate::harness::{SOON, database, ends, engine, signal, start};
-use crate::script::{Do, Script, does, until};
+use crate::script::{Do, Script, act, does, until};
 
 /// Sleeps for so many milliseconds, and says how long that was.
 struct Nap;
@@ -57,6 +63,47 @@ impl Workflow for Listen {
     }
 }
 
+/// Takes as long as it takes, and would not be tried again in this world.
+#[derive(Serialize, Deserialize)]
+struct Endless;
+static TRIED: AtomicU32 = AtomicU32::new(0);
+
+impl Activity for Endless {
+    const NAME: &'static str = "endless";
+    const DEPENDENCY: &'static str = "time";
+    type Services = Script;
+    type Output = ();
+    type Class = ForwardOnly;
+
+    async fn run(&self, _: &Script, _: &Attempt) -> Result<(), Failure> {
+        match TRIED.fetch_add(1, Ordering::SeqCst) {
+            0 => Err(Failure::Retry(Trouble::new("not_yet", "not yet").after(Duration::MAX))),
+            _ => Ok(()),
+        }
+    }
+
+    fn timeout() -> Duration {
+        Duration::MAX
+    }
+}
+
+/// Waits without an end for a word, then for its step.
+struct Patient;
+
+impl Workflow for Patient {
+    const NAME: &'static str = "patient";
+    type Services = Script;
+    type Input = ();
+    type Output = Option<u32>;
+    type Activities = (Endless,);
+
+    async fn run(saga: &mut Saga<Self>, (): ()) -> Result<Option<u32>, Abort> {
+        let word = saga.signal("word", Duration::MAX).await?;
+        saga.pivot().step(Endless).await;
+        Ok(word)
+    }
+}
+
 /// Counts how often the code of a nap left memory.
 struct Here;
 static LEFT: AtomicU32 = AtomicU32::new(0);
@@ -76,6 +123,7 @@ impl Drop for Here {
 async fn listening() -> (std::sync::Arc<Script>, Engine) {
     let script = Script::new();
     let registry = Registry::new().workflow::<Listen>(&script).workflow::<Nap>(&script);
+    let registry = registry.workflow::<Patient>(&script);
     (script, engine(&database().await, registry).await)
 }
 
@@ -150,6 +198,20 @@ async fn a_wait_without_a_signal_ends_at_its_time() {
     let id = engine.client().start(start("listen", &(2, 200))).await.unwrap().id;
     let view = ends(&engine.client(), id, Ending::Completed).await;
     assert_eq!(view.result.unwrap().json(), "[null,null]");
+    engine.shutdown().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_wait_without_an_end_is_as_good_as_any() {
+    let (_, engine) = listening().await;
+    let client = engine.client();
+    let id = client.start(start("patient", &())).await.unwrap().id;
+    until(&client, id, |view| view.summary.phase == Phase::Waiting).await;
+    say(&engine, id, 7).await;
+    until(&client, id, |view| view.summary.phase == Phase::Retrying).await;
+    assert_eq!(act(&engine, id, Action::Retry).await.told, Told::Taken);
+    let view = ends(&client, id, Ending::Completed).await;
+    assert_eq!(view.result.unwrap().json(), "7");
     engine.shutdown().await;
 }
 
