@@ -73,7 +73,7 @@ pub(crate) async fn drive(
 struct Clients<J> {
     job: J,
     is_over: AtomicBool,
-    /// How many sagas.
+    /// How many sagas were begun.
     begun: AtomicU64,
     /// None: it is not measured yet, or not any more.
     measured: Mutex<Option<Measured>>,
@@ -82,19 +82,19 @@ struct Clients<J> {
 struct Measured {
     /// How many microseconds each saga took.
     latencies: Histogram<u64>,
-    /// What the clients of so many of them took.
+    /// What the clients of some of them took, and of how many.
     cpu: Duration,
-    cpu_of: u32,
+    cpu_sagas: u32,
 }
 
 impl Measured {
     fn new() -> anyhow::Result<Self> {
         let latencies = Histogram::new_with_max(MICROS_MAX, 3)?;
-        Ok(Self { latencies, cpu: Duration::ZERO, cpu_of: 0 })
+        Ok(Self { latencies, cpu: Duration::ZERO, cpu_sagas: 0 })
     }
 
     fn client_cpu_us(&self) -> Option<f64> {
-        let mean = self.cpu.checked_div(self.cpu_of)?;
+        let mean = self.cpu.checked_div(self.cpu_sagas)?;
         Some(mean.as_secs_f64() * 1_000_000.0)
     }
 }
@@ -152,7 +152,7 @@ impl<J: Job> Clients<J> {
             measured.latencies.saturating_record(micros);
             if let Some(cpu) = cpu {
                 measured.cpu += cpu;
-                measured.cpu_of += 1;
+                measured.cpu_sagas += 1;
             }
         }
         Ok(())

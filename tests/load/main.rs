@@ -110,9 +110,8 @@ fn measure(workload: Workload, arguments: &LoadArguments) -> anyhow::Result<Usag
         return three_stores(arguments, &recorder);
     }
     let directory = tempfile::tempdir()?;
-    let server = LocalPostgres::start(&local_postgres::Options::new(directory.path()))?;
-    let runtime = runtime()?;
-    let usage = runtime.block_on(unless_interrupted(async {
+    let usage = runtime()?.block_on(unless_interrupted(async {
+        let server = LocalPostgres::start(&local_postgres::Options::new(directory.path()))?;
         meter::create_database(&server.url("postgres"), "amends").await?;
         let url = server.url("amends");
         let postmaster = server.pid().context("the server has ended")?;
@@ -142,8 +141,6 @@ fn measure(workload: Workload, arguments: &LoadArguments) -> anyhow::Result<Usag
             | Workload::Charge => unreachable!("{workload:?} has a server of its own"),
         }
     }));
-    drop(runtime);
-    server.stop()?;
     Ok(usage?.of(workload, arguments))
 }
 
@@ -151,13 +148,14 @@ fn runtime() -> anyhow::Result<tokio::runtime::Runtime> {
     Ok(tokio::runtime::Builder::new_multi_thread().enable_all().build()?)
 }
 
-/// `work`, or an error as soon as somebody wants this program to end: what it started ends with it, and its
+/// `work`, or an error as soon as somebody wants this process to end: what it started ends with it, and its
 /// files, which may be many, are removed.
 async fn unless_interrupted<T>(work: impl Future<Output = anyhow::Result<T>>) -> anyhow::Result<T> {
+    let mut interrupted = signal(SignalKind::interrupt())?;
     let mut terminated = signal(SignalKind::terminate())?;
     tokio::select! {
         done = work => done,
-        _ = tokio::signal::ctrl_c() => bail!("interrupted"),
+        _ = interrupted.recv() => bail!("interrupted"),
         _ = terminated.recv() => bail!("terminated"),
     }
 }

@@ -110,7 +110,8 @@ pub(crate) struct Usage {
     pub(crate) gateway_cpu_us: f64,
     /// At the end.
     pub(crate) rss_mb: f64,
-    /// The mean of each twelfth of the run, of an hour five minutes each; empty: shorter than twelve seconds.
+    /// The mean of each twelfth of the run, of an hour five minutes each; empty: shorter than twelve
+    /// seconds, or without clients.
     pub(crate) rss_mb_over_time: Vec<f64>,
     /// What a waiting saga takes in memory; none: none waits.
     pub(crate) memory_bytes_per_saga: Option<f64>,
@@ -178,11 +179,13 @@ impl Usage {
 
     /// With what was `resident` each second, in bytes.
     pub(crate) fn resident_over(self, resident: &[u64]) -> Self {
+        let seconds = resident.len();
+        if seconds < PARTS {
+            return self;
+        }
         let mean = |part: &[u64]| part.iter().sum::<u64>() as f64 / part.len() as f64 / MB;
-        let parts = resident.chunks_exact((resident.len() / PARTS).max(1)).take(PARTS);
-        let rss_mb_over_time =
-            if resident.len() < PARTS { Vec::new() } else { parts.map(mean).collect() };
-        Self { rss_mb_over_time, ..self }
+        let part = |at: usize| mean(&resident[at * seconds / PARTS..(at + 1) * seconds / PARTS]);
+        Self { rss_mb_over_time: (0..PARTS).map(part).collect(), ..self }
     }
 
     /// What was resident, from the beginning to the end.

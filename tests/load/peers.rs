@@ -201,7 +201,7 @@ async fn peer(
         .stdout(Stdio::piped())
         .kill_on_drop(true);
     let mut child = command.spawn().context("its program does not start")?;
-    let process = child.id();
+    let _family = Family(child.id());
     let output = child.stdout.take().context("its output is a pipe")?;
     let sources = Sources { url: &arena.sagas_url, postmaster: arena.postmaster()?, recorder };
     let measuring = async {
@@ -216,15 +216,20 @@ async fn peer(
         anyhow::Ok((said.version, usage.of(workload, load)))
     };
     let limit = Duration::from_secs(load.warm_up + load.seconds) + SPARE;
-    let measured =
-        tokio::time::timeout(limit, measuring).await.context("it does not end").flatten();
-    if measured.is_err() {
-        // Else a server that it started would go on, and slow down whoever comes next.
-        for started in process.map_or(Vec::new(), |process| meter::children(process, None)) {
+    tokio::time::timeout(limit, measuring).await.context("it does not end").flatten()
+}
+
+/// Ends what a peer's program has started and not ended itself, however its run ends: it would slow down
+/// whoever comes next.
+struct Family(Option<u32>);
+
+impl Drop for Family {
+    fn drop(&mut self) {
+        for started in self.0.map_or(Vec::new(), |program| meter::children(program, None)) {
+            // It may have ended meanwhile.
             let _ = kill(Pid::from_raw(started.cast_signed()), Signal::SIGKILL);
         }
     }
-    measured
 }
 
 /// With the medians of all rounds, and how many times as fast Amends was in each.
