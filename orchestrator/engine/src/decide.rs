@@ -7,8 +7,9 @@ use time::OffsetDateTime;
 use uuid::Uuid;
 
 use crate::event::{Ask, Event, Message, Verdict};
-use crate::journal::{Because, Ending, Fact, Plan, Problem, shortened};
+use crate::journal::{Because, Ending, Fact, Plan, Problem};
 use crate::payload::Payload;
+use crate::problem::shortened;
 use crate::state::{Kind, State, Status};
 
 /// The most signals that are kept for a workflow that does not ask for them.
@@ -279,21 +280,4 @@ fn is_planned(state: &State, step: u32) -> bool {
 
 fn refused(message: Uuid, code: &str) -> Vec<Fact> {
     vec![Fact::Refused { message, code: code.into() }]
-}
-
-impl Problem {
-    /// A failure the engine itself found: the code alone tells it apart.
-    pub fn own(code: &str, message: impl Into<String>) -> Self {
-        Self::new(code.into(), message.into(), fingerprint(&[code]))
-    }
-}
-
-/// Eight hexadecimal digits that are equal for equal parts: FNV-1a folded to 32 bits, so that it
-/// stays the same across builds.
-pub fn fingerprint(parts: &[&str]) -> String {
-    let mut hash: u64 = 0xcbf2_9ce4_8422_2325;
-    for byte in parts.iter().flat_map(|part| part.bytes().chain([0])) {
-        hash = (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3);
-    }
-    format!("{:08x}", (hash >> 32) as u32 ^ hash as u32)
 }

@@ -9,6 +9,7 @@ use uuid::Uuid;
 use crate::activity::ClassKind;
 use crate::failure::Rejection;
 use crate::payload::Payload;
+pub use crate::problem::Problem;
 
 /// One committed transition of a saga. `seq` counts from 1 without gaps and is assigned by the
 /// owner of the saga's shard; nothing else orders a replay.
@@ -119,36 +120,6 @@ pub struct PlannedUndo {
     pub name: Arc<str>,
     /// Whether it is known to be done (else it may be).
     pub done: bool,
-}
-
-/// A failure of one attempt, as kept.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
-pub struct Problem {
-    /// Stable, `snake_case`.
-    pub code: String,
-    /// For a person.
-    pub message: String,
-    /// Eight hexadecimal digits: the same for the same failure of the same step of any saga.
-    pub fingerprint: String,
-}
-
-/// What a person reads of what went wrong.
-const MESSAGE_BYTES_MAX: usize = 16 * 1_024;
-
-impl Problem {
-    /// With as much of `message` as is kept.
-    pub(crate) fn new(code: String, message: String, fingerprint: String) -> Self {
-        Self { code, message: shortened(message), fingerprint }
-    }
-}
-
-/// As much of a text as is kept.
-pub(crate) fn shortened(mut text: String) -> String {
-    if text.len() > MESSAGE_BYTES_MAX {
-        text.truncate(text.floor_char_boundary(MESSAGE_BYTES_MAX));
-        text.push('\u{2026}');
-    }
-    text
 }
 
 /// What happened. The names are part of the stored format.
@@ -379,18 +350,6 @@ pub fn decode(seq: i32, codec: i16, body: &[u8]) -> Result<Vec<Fact>, JournalErr
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn of_a_message_as_much_is_kept_as_a_person_reads() {
-        assert_eq!(shortened("short".into()), "short");
-        let long = shortened("\u{e9}".repeat(MESSAGE_BYTES_MAX));
-        assert!(
-            (MESSAGE_BYTES_MAX - 1..MESSAGE_BYTES_MAX + 4).contains(&long.len()),
-            "{}",
-            long.len()
-        );
-        assert!(long.ends_with("\u{e9}\u{2026}"));
-    }
 
     #[test]
     fn facts_are_read_as_they_were_written() {

@@ -36,6 +36,7 @@ mod listener;
 mod metrics;
 mod node;
 mod ownership;
+mod problem;
 mod program;
 mod read_again;
 mod shard;

@@ -11,13 +11,13 @@ use super::Driver;
 use crate::activity::{Attempt, Probe};
 use crate::batch::Batcher;
 use crate::clock::{self, LONGEST_WAIT};
-use crate::decide::fingerprint;
 use crate::event::Event;
 use crate::failure::{Failure, Trouble, UndoFailure};
 use crate::handler::{Attempted, Description, Handler, UndoAttempted, timed_out};
 use crate::journal::{Direction, Problem};
 use crate::node::Activity;
 use crate::payload::Payload;
+use crate::problem::fingerprint;
 use crate::retry::RetryPolicy;
 use crate::state::{Kind, Status, Todo};
 

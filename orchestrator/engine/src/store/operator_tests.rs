@@ -159,7 +159,7 @@ async fn filters_find_what_they_say() {
     database.put(id(5), &[(ago(5.0), &poison)]).await;
     database.put(id(6), &[(ago(5.0), &back)]).await;
 
-    let fingerprint = crate::decide::fingerprint(&["gateway_unavailable"]);
+    let fingerprint = crate::problem::fingerprint(&["gateway_unavailable"]);
     let none = Filter::default();
     let cases = [
         (Filter { stuck: Some(true), ..none.clone() }, vec![5, 3, 1]),
