@@ -1,12 +1,14 @@
 //! `amends serve`: runs the platform until it is told to stop.
 
 use std::net::SocketAddr;
+use std::ops::RangeInclusive;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
 
 use access::AccessKeys;
 use anyhow::{Context, bail};
+use engine::LEASE_TTL;
 use gateway::Gate;
 use gateway::app::{OPERATOR_ADDRESS, PUBLIC_ADDRESS};
 use gateway::auth::Keys;
@@ -53,8 +55,14 @@ pub(crate) struct Arguments {
     /// How long, in milliseconds, a node that died or hangs keeps its sagas: after that the others
     /// finish them. All nodes should have the same
     #[arg(long, env = "AMENDS_LEASE_TTL_MS", value_name = "MS", default_value_t = LEASE_TTL_MS,
-          value_parser = clap::value_parser!(u32).range(500..=600_000))]
+          value_parser = clap::value_parser!(u32).range(lease_ttl_ms()))]
     lease_ttl_ms: u32,
+}
+
+/// What the engine takes.
+fn lease_ttl_ms() -> RangeInclusive<i64> {
+    let [least, most] = [LEASE_TTL.start(), LEASE_TTL.end()].map(|ttl| ttl.as_millis() as i64);
+    least..=most
 }
 
 /// Runs it.

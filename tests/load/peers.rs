@@ -16,7 +16,7 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use serde::{Deserialize, Serialize};
 use tokio::io::{AsyncBufReadExt, BufReader};
-use tokio::process::Command;
+use tokio::process::{Child, Command};
 
 use crate::arena::Arena;
 use crate::arguments::{Arguments, LoadArguments, Workload};
@@ -200,9 +200,8 @@ async fn peer(
         .env("SECONDS", load.seconds.to_string())
         .stdout(Stdio::piped())
         .kill_on_drop(true);
-    let mut child = command.spawn().context("its program does not start")?;
-    let _family = Family(child.id());
-    let output = child.stdout.take().context("its output is a pipe")?;
+    let mut family = Family(command.spawn().context("its program does not start")?);
+    let output = family.0.stdout.take().context("its output is a pipe")?;
     let sources = Sources { url: &arena.sagas_url, postmaster: arena.postmaster()?, recorder };
     let measuring = async {
         let mut lines = BufReader::new(output).lines();
@@ -211,7 +210,7 @@ async fn peer(
         let last = lines.next_line().await?.context("it ends without a result")?;
         let said: Said = serde_json::from_str(&last).context("its last line is no result")?;
         let usage = meter.stop(said.latencies).await?;
-        let status = child.wait().await?;
+        let status = family.0.wait().await?;
         ensure!(status.success(), "it ended with {status}");
         anyhow::Ok((said.version, usage.of(workload, load)))
     };
@@ -219,13 +218,13 @@ async fn peer(
     tokio::time::timeout(limit, measuring).await.context("it does not end").flatten()
 }
 
-/// Ends what a peer's program has started and not ended itself, however its run ends: it would slow down
-/// whoever comes next.
-struct Family(Option<u32>);
+/// A peer's program, and what it has started: if it has not ended by itself, all of it ends with this, and
+/// does not slow down whoever comes next.
+struct Family(Child);
 
 impl Drop for Family {
     fn drop(&mut self) {
-        for started in self.0.map_or(Vec::new(), |program| meter::children(program, None)) {
+        for started in self.0.id().map_or(Vec::new(), |program| meter::children(program, None)) {
             // It may have ended meanwhile.
             let _ = kill(Pid::from_raw(started.cast_signed()), Signal::SIGKILL);
         }

@@ -64,8 +64,7 @@ async fn gather(handler: Arc<dyn Handler>, batch_max: usize, mut queue: mpsc::Re
         // the task.
         let running = async { tokio::time::timeout(timeout, handler.run_batch(calls)).await };
         let (attempted, trouble) = match AssertUnwindSafe(running).catch_unwind().await {
-            Ok(Ok(attempted)) => (attempted, None),
-            Ok(Err(_)) => (Vec::new(), None),
+            Ok(attempted) => (attempted.unwrap_or_default(), None),
             Err(panic) => (Vec::new(), Some(Trouble::new("panicked", panic_text(panic.as_ref())))),
         };
         let mut attempted = attempted.into_iter();

@@ -62,7 +62,7 @@ pub use activity::{
 };
 pub use client::Client;
 pub use clock::now;
-pub use engine::{Engine, Settings, migrate};
+pub use engine::{Engine, LEASE_TTL, Settings, migrate};
 pub use failure::{Failure, Rejection, Trouble, UndoFailure, reject, reject_with, unknown};
 pub use id::{SagaId, ShardId};
 pub use operator::Operator;

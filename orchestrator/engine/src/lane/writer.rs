@@ -39,9 +39,11 @@ impl Writer {
     }
 
     /// Writes a batch, and answers. One that is too large in several commits.
-    pub(super) async fn write(&mut self, batch: Vec<Queued>) {
-        for part in in_parts(batch) {
-            self.write_part(part).await;
+    pub(super) async fn write(&mut self, mut batch: Vec<Queued>) {
+        while !batch.is_empty() {
+            let rest = batch.split_off(fitting(&batch));
+            self.write_part(batch).await;
+            batch = rest;
         }
     }
 
@@ -184,22 +186,14 @@ impl Writer {
     }
 }
 
-/// A batch in parts of [`BATCH_BYTES_MAX`], nearly always one.
-fn in_parts(mut batch: Vec<Queued>) -> Vec<Vec<Queued>> {
-    let (mut parts, mut bytes) = (Vec::new(), 0);
-    let mut at = 0;
-    while at < batch.len() {
-        bytes += batch[at].record.bytes();
-        if bytes > BATCH_BYTES_MAX && at > 0 {
-            let rest = batch.split_off(at);
-            parts.push(std::mem::replace(&mut batch, rest));
-            (at, bytes) = (0, 0);
-            continue;
-        }
-        at += 1;
-    }
-    parts.push(batch);
-    parts
+/// How many of the first ones go into one commit: at least one, nearly always all.
+fn fitting(batch: &[Queued]) -> usize {
+    let mut bytes = 0;
+    let fits = |queued: &&Queued| {
+        bytes += queued.record.bytes();
+        bytes <= BATCH_BYTES_MAX
+    };
+    batch.iter().take_while(fits).count().max(1)
 }
 
 fn answer(batch: Vec<Queued>, keyed: &HashSet<SagaId>) {
@@ -238,9 +232,14 @@ mod tests {
     fn what_is_too_large_for_one_commit_is_written_in_several_in_its_order() {
         let mega = 1_024 * 1_024;
         let split = |sizes: &[usize]| -> Vec<Vec<usize>> {
-            let parts = in_parts(sizes.iter().map(|bytes| queued(*bytes)).collect());
-            let sizes = |part: Vec<Queued>| part.iter().map(|one| one.record.bytes()).collect();
-            parts.into_iter().map(sizes).collect()
+            let mut batch: Vec<Queued> = sizes.iter().map(|bytes| queued(*bytes)).collect();
+            let mut parts = Vec::new();
+            while !batch.is_empty() {
+                let rest = batch.split_off(fitting(&batch));
+                parts.push(batch.iter().map(|one| one.record.bytes()).collect());
+                batch = rest;
+            }
+            parts
         };
         assert_eq!(split(&[1, 2, 3]), [[1, 2, 3]]);
         assert_eq!(
