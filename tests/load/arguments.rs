@@ -3,7 +3,8 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use clap::{Args, Parser, ValueEnum};
+use clap::parser::ValueSource;
+use clap::{Arg, Args, CommandFactory, FromArgMatches, Parser, ValueEnum};
 
 use crate::load::Load;
 use crate::peers::System;
@@ -24,7 +25,7 @@ pub(crate) enum Workload {
     Plain,
     /// `noop` beside a history of `--ended` sagas
     History,
-    /// The same, with the queries of an operator's lists and pages all the time
+    /// The same, and every other second the queries of an operator's lists and pages
     Console,
     /// `--in-flight` sagas wait for a signal: what one takes in memory, and how fast they wake
     Waiting,
@@ -80,6 +81,23 @@ pub(crate) struct Arguments {
     /// What `cargo bench` adds
     #[arg(long, hide = true)]
     pub(crate) bench: bool,
+    /// The names of those that were given
+    #[arg(skip)]
+    pub(crate) given: Vec<String>,
+}
+
+impl Arguments {
+    /// Those of the command line; without them, if they can not be read, the program ends.
+    pub(crate) fn read() -> Self {
+        let matches = Self::command().get_matches();
+        let arguments = Self::from_arg_matches(&matches).unwrap_or_else(|error| error.exit());
+        let is_given = |argument: &&Arg| {
+            matches.value_source(argument.get_id().as_str()) == Some(ValueSource::CommandLine)
+        };
+        let command = Self::command();
+        let given = command.get_arguments().filter(is_given).filter_map(Arg::get_long);
+        Self { given: given.map(str::to_owned).collect(), ..arguments }
+    }
 }
 
 #[derive(Clone, Copy, Debug, Args)]
@@ -129,23 +147,24 @@ impl LoadArguments {
         }
     }
 
-    /// These, as another process of this program takes them.
-    pub(crate) fn to_words(self) -> Vec<String> {
+    /// Those that mean something to `workload`, as another process of this program takes them.
+    pub(crate) fn to_words(self, workload: Workload) -> Vec<String> {
         let Self { in_flight, rate, seconds, warm_up, nodes, lanes, .. } = self;
         let Self { keyed, seed, ended, lines, skus, .. } = self;
-        let mut words = vec![
-            format!("--in-flight={in_flight}"),
-            format!("--seconds={seconds}"),
-            format!("--warm-up={warm_up}"),
-            format!("--nodes={nodes}"),
-            format!("--seed={seed}"),
-            format!("--ended={ended}"),
+        let words = [
+            ("in-flight", Some(u64::from(in_flight))),
+            ("rate", rate.map(u64::from)),
+            ("seconds", Some(seconds)),
+            ("warm-up", Some(warm_up)),
+            ("nodes", Some(u64::from(nodes))),
+            ("lanes", lanes.map(u64::from)),
+            ("seed", Some(seed)),
+            ("ended", Some(ended)),
+            ("lines", lines.map(u64::from)),
+            ("skus", skus.map(u64::from)),
         ];
-        words.extend(lanes.map(|lanes| format!("--lanes={lanes}")));
-        words.extend(lines.map(|lines| format!("--lines={lines}")));
-        words.extend(skus.map(|skus| format!("--skus={skus}")));
-        words.extend(keyed.then(|| "--keyed".to_owned()));
-        words.extend(rate.map(|rate| format!("--rate={rate}")));
-        words
+        let words = words.into_iter().filter(|(name, _)| workload.takes(name));
+        let words = words.filter_map(|(name, value)| Some(format!("--{name}={}", value?)));
+        words.chain((keyed && workload.takes("keyed")).then(|| "--keyed".to_owned())).collect()
     }
 }

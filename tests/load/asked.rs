@@ -6,6 +6,9 @@ use crate::arguments::{Arguments, LoadArguments, Workload};
 use crate::meter::PARTS;
 use crate::sweep::Over;
 
+/// The memory of fewer sagas is not to be told from what else comes and goes.
+const WAITING_MIN: u32 = 1_000;
+
 /// What is to be done.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Asked {
@@ -20,11 +23,31 @@ pub(crate) enum Asked {
 }
 
 impl Asked {
-    fn has_chart(self) -> bool {
+    /// What is run.
+    fn workloads(self) -> Vec<Workload> {
         match self {
-            Self::One(workload) => workload.has_clients(),
-            Self::Sweep(..) | Self::Peers => true,
-            Self::Compare(_) | Self::Charge => false,
+            Self::One(workload) | Self::Sweep(workload, _) => vec![workload],
+            Self::Compare(pair) => pair.to_vec(),
+            Self::Peers => vec![Workload::Peers],
+            Self::Charge => vec![Workload::Charge],
+        }
+    }
+
+    /// Whether the argument of that name means something to it.
+    fn takes(self, argument: &str) -> bool {
+        match argument {
+            "output" | "bench" => true,
+            "at-least" => matches!(self, Self::Compare(_)),
+            "over" | "values" => matches!(self, Self::Sweep(..)),
+            "only" => self == Self::Peers,
+            "rounds" => matches!(self, Self::Compare(_) | Self::Sweep(..) | Self::Peers),
+            "chart" => match self {
+                Self::One(workload) => workload.has_clients(),
+                Self::Sweep(..) | Self::Peers => true,
+                Self::Compare(_) | Self::Charge => false,
+            },
+            // What one of a pair does not take is kept from it.
+            _ => self.workloads().iter().any(|workload| workload.takes(argument)),
         }
     }
 }
@@ -59,44 +82,36 @@ impl Arguments {
 
     /// Whether each argument means something to what was asked for.
     fn suit(&self, asked: Asked) -> Result<(), String> {
-        let (is_compare, is_sweep) =
-            (matches!(asked, Asked::Compare(_)), matches!(asked, Asked::Sweep(..)));
-        let is_peers = asked == Asked::Peers;
-        let misplaced = [
-            ("--at-least", self.at_least.is_some() && !is_compare, "`compare`"),
-            ("--over", self.over.is_some() && !is_sweep, "`sweep`"),
-            ("--values", !self.values.is_empty() && !is_sweep, "`sweep`"),
-            ("--only", !self.only.is_empty() && !is_peers, "`peers`"),
-            (
-                "--chart",
-                self.chart.is_some() && !asked.has_chart(),
-                "`sweep`, `peers` and what has clients",
-            ),
-        ];
-        if let Some((argument, _, of)) = misplaced.iter().find(|(_, is_misplaced, _)| *is_misplaced)
-        {
-            return Err(format!("`{argument}` is for {of}"));
-        }
-        let (workloads, over) = match asked {
-            Asked::One(workload) => (vec![workload], None),
-            Asked::Compare(pair) => (pair.to_vec(), None),
-            Asked::Sweep(workload, over) => (vec![workload], Some(over)),
-            // The others are driven in one way only.
-            Asked::Peers | Asked::Charge => (Vec::new(), None),
+        let over = match asked {
+            Asked::Sweep(_, over) => Some(over),
+            _ => None,
         };
-        for (argument, is_given, is_of) in self.load.given(over) {
-            if is_given && !workloads.iter().any(|workload| is_of(*workload)) {
+        let given = self.given.iter().cloned().chain(over.map(Over::name));
+        for argument in given {
+            if !asked.takes(&argument) {
                 let names: Vec<String> = self.what.iter().map(|what| what.name()).collect();
-                return Err(format!("`{}` takes no `{argument}`", names.join(" ")));
+                return Err(format!("`{}` takes no `--{argument}`", names.join(" ")));
             }
         }
-        match asked {
-            Asked::Sweep(_, over) => self.values_of(over),
-            Asked::One(_) if self.chart.is_some() && self.load.seconds < PARTS as u64 => {
-                Err(format!("memory over time takes `--seconds {PARTS}`, or more"))
-            }
-            _ => Ok(()),
+        if let Some(over) = over {
+            self.values_of(over)?;
         }
+        for workload in asked.workloads() {
+            match over {
+                Some(over) => self.values.iter().try_for_each(|value| {
+                    let load = over.with(*value, self.load).map_err(|error| error.to_string())?;
+                    load.fit(workload)
+                })?,
+                None => self.load.fit(workload)?,
+            }
+        }
+        if matches!(asked, Asked::One(_))
+            && self.chart.is_some()
+            && self.load.seconds < PARTS as u64
+        {
+            return Err(format!("memory over time takes `--seconds {PARTS}`, or more"));
+        }
+        Ok(())
     }
 
     /// Whether `over` may have each of the values.
@@ -114,20 +129,20 @@ impl Arguments {
     }
 }
 
-/// An argument, whether it is given, and which workloads it means something to.
-type Given = (&'static str, bool, fn(Workload) -> bool);
-
 impl LoadArguments {
-    fn given(&self, over: Option<Over>) -> [Given; 7] {
-        [
-            ("--rate", self.rate.is_some() || over == Some(Over::Rate), Workload::has_clients),
-            ("--nodes", self.nodes > 1 || over == Some(Over::Nodes), Workload::has_nodes),
-            ("--lanes", self.lanes.is_some(), |workload| workload != Workload::Plain),
-            ("--keyed", self.keyed, Workload::may_have_keys),
-            ("--lines", self.lines.is_some() || over == Some(Over::Lines), Workload::has_orders),
-            ("--skus", self.skus.is_some() || over == Some(Over::Skus), Workload::has_orders),
-            ("--ended", over == Some(Over::Ended), Workload::has_history),
-        ]
+    /// Whether they go together.
+    fn fit(&self, workload: Workload) -> Result<(), String> {
+        if let (Some(lines), Some(skus)) = (self.lines, self.skus)
+            && lines > skus
+        {
+            return Err(format!("{lines} lines take as many goods: `--skus {lines}`, or more"));
+        }
+        if workload == Workload::Waiting && self.in_flight < WAITING_MIN {
+            return Err(format!(
+                "what a waiting saga takes is seen with many only: `--in-flight {WAITING_MIN}`, or more"
+            ));
+        }
+        Ok(())
     }
 }
 
@@ -135,6 +150,25 @@ impl Workload {
     pub(crate) fn name(self) -> String {
         let value = self.to_possible_value();
         value.map(|value| value.get_name().to_owned()).unwrap_or_default()
+    }
+
+    /// Whether the argument of that name means something to a run of it.
+    pub(crate) fn takes(self, argument: &str) -> bool {
+        match argument {
+            "in-flight" => true,
+            "seconds" | "warm-up" => self.has_clients() || self == Self::Peers,
+            "rate" => self.has_clients(),
+            "nodes" => self.is_one() && !matches!(self, Self::Floor | Self::Plain | Self::Takeover),
+            "lanes" => self.is_one() && self != Self::Plain,
+            "keyed" => {
+                matches!(self, Self::Noop | Self::History | Self::Console | Self::ThreeStores)
+            }
+            "seed" | "lines" | "skus" => {
+                matches!(self, Self::PlaceOrder | Self::Declines | Self::Plain)
+            }
+            "ended" => matches!(self, Self::History | Self::Console),
+            _ => false,
+        }
     }
 
     /// It is something that is measured.
@@ -145,22 +179,5 @@ impl Workload {
     /// It goes on for a time, with clients.
     fn has_clients(self) -> bool {
         self.is_one() && !matches!(self, Self::Waiting | Self::Takeover)
-    }
-
-    /// It runs on as many engines as one likes.
-    pub(crate) fn has_nodes(self) -> bool {
-        self.is_one() && !matches!(self, Self::Floor | Self::Plain | Self::Takeover)
-    }
-
-    fn may_have_keys(self) -> bool {
-        matches!(self, Self::Noop | Self::History | Self::Console | Self::ThreeStores)
-    }
-
-    fn has_orders(self) -> bool {
-        matches!(self, Self::PlaceOrder | Self::Declines | Self::Plain)
-    }
-
-    fn has_history(self) -> bool {
-        matches!(self, Self::History | Self::Console)
     }
 }

@@ -1,13 +1,11 @@
-//! Two workloads by turns, each time in a new process on a new server: machines are not the same from one
-//! minute to the next, so only what was measured side by side can be compared.
+//! Two workloads by turns: how many times as fast the first one is.
 
-use std::process::{Command, Stdio};
-
-use anyhow::{Context, ensure};
 use serde::Serialize;
 
-use crate::arguments::{Arguments, LoadArguments, Workload};
+use crate::arguments::{Arguments, Workload};
 use crate::meter::Usage;
+use crate::spread::{Spread, median};
+use crate::turns::{Rounds, Turn, by_turns};
 
 /// How many times as fast the first one is.
 #[derive(Debug, Serialize)]
@@ -25,46 +23,42 @@ pub(crate) struct Ratio {
     /// The same of the median time that a saga takes.
     p50_ratio_median: f64,
     /// The rounds of each, as they were run.
-    runs: [Vec<Usage>; 2],
+    runs: Vec<Vec<Usage>>,
 }
 
-/// Runs each of them `rounds` times.
-pub(crate) fn by_turns(pair: [Workload; 2], arguments: &Arguments) -> anyhow::Result<Ratio> {
-    let mut runs = [Vec::new(), Vec::new()];
-    for round in 0..arguments.rounds {
-        // Nobody is always the second one.
-        let order = if round % 2 == 0 { [0, 1] } else { [1, 0] };
-        for which in order {
-            let usage = run(pair[which], &arguments.load)?;
-            eprintln!(
-                "{}: {:.0} sagas/s, p50 {:.1} ms",
-                usage.workload, usage.sagas_per_s, usage.p50_ms
-            );
-            runs[which].push(usage);
-        }
-    }
-    let of = |value: fn(&Usage) -> f64| -> Vec<f64> {
-        runs[0].iter().zip(&runs[1]).map(|(first, second)| value(first) / value(second)).collect()
-    };
-    let ratios = of(|usage| usage.sagas_per_s);
-    Ok(Ratio {
-        first: Usage::middle(&runs[0]),
-        against: Usage::middle(&runs[1]),
-        ratio_median: median(&ratios),
-        ratio_min: ratios.iter().copied().fold(f64::INFINITY, f64::min),
-        ratio_max: ratios.iter().copied().fold(0.0, f64::max),
-        p50_ratio_median: median(&of(|usage| usage.p50_ms)),
-        ratios,
-        runs,
-    })
+/// Runs each of them as often as `arguments` say.
+pub(crate) async fn compare(pair: [Workload; 2], arguments: &Arguments) -> Rounds {
+    let turn = |workload: Workload| Turn { workload, load: arguments.load, label: workload.name() };
+    by_turns(&pair.map(turn), arguments.rounds).await
 }
 
 impl Ratio {
+    /// Of one round of both at least.
+    pub(crate) fn of(runs: Vec<Vec<Usage>>) -> Self {
+        let of = |value: fn(&Usage) -> f64| -> Vec<f64> {
+            runs[0].iter().zip(&runs[1]).map(|(one, other)| value(one) / value(other)).collect()
+        };
+        let ratios = of(|usage| usage.sagas_per_s);
+        let Spread { median: ratio_median, least: ratio_min, most: ratio_max } =
+            Spread::of(&ratios);
+        Self {
+            first: Usage::middle(&runs[0]),
+            against: Usage::middle(&runs[1]),
+            ratio_median,
+            ratio_min,
+            ratio_max,
+            p50_ratio_median: median(&of(|usage| usage.p50_ms)),
+            ratios,
+            runs,
+        }
+    }
+
     pub(crate) fn text(&self) -> String {
-        let Self { first, against, ratios, ratio_median, ratio_min, ratio_max, .. } = self;
+        let Self { first, against, ratios, .. } = self;
+        let ratio = Spread::of(ratios);
         format!(
-            "the middle round of each:\n{}\n{}\n{} is {ratio_median:.2} times as fast as {} ({ratio_min:.2} \
-             to {ratio_max:.2} in {} rounds; {:.0} and {:.0} sagas/s), and a saga takes {:.2} times as long",
+            "the middle round of each:\n{}\n{}\n{} is {ratio} times as fast as {} in {} rounds ({:.0} and {:.0} \
+             sagas/s), and a saga takes {:.2} times as long",
             first.table(),
             against.table(),
             first.workload,
@@ -74,25 +68,5 @@ impl Ratio {
             against.sagas_per_s,
             self.p50_ratio_median,
         )
-    }
-}
-
-/// One run, in a process of its own.
-pub(crate) fn run(workload: Workload, load: &LoadArguments) -> anyhow::Result<Usage> {
-    let mut command = Command::new(std::env::current_exe()?);
-    command.args([&workload.name(), "--output", "json"]).args(load.to_words());
-    let done =
-        command.stderr(Stdio::inherit()).output().context("can not run this program again")?;
-    ensure!(done.status.success(), "{} failed: {}", workload.name(), done.status);
-    serde_json::from_slice(&done.stdout).context("its output is not what this program writes")
-}
-
-pub(crate) fn median(values: &[f64]) -> f64 {
-    let mut values = values.to_vec();
-    values.sort_by(f64::total_cmp);
-    let middle = values.len() / 2;
-    match values.len() % 2 {
-        0 => f64::midpoint(values[middle - 1], values[middle]),
-        _ => values[middle],
     }
 }

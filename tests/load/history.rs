@@ -1,6 +1,8 @@
 //! Sagas that ended long ago, as many as one likes: what a table's size costs those that are new.
 
 use anyhow::ensure;
+use futures_util::future::try_join_all;
+use indicatif::{ProgressBar, ProgressStyle};
 use sqlx::{Connection, Executor, PgConnection};
 use uuid::Uuid;
 
@@ -8,6 +10,8 @@ use crate::nodes::SHARDS;
 
 /// How many are written in one statement.
 const PAGE: u64 = 50_000;
+/// How many write at once.
+const WRITERS: u64 = 2;
 /// Over how many seconds they began, until an hour ago: so much of the past has partitions in a new database.
 const SECONDS: f64 = 6.0 * 24.0 * 3_600.0;
 
@@ -40,14 +44,12 @@ pub(crate) async fn write(url: &str, ended: u64) -> anyhow::Result<()> {
     let mut connection = PgConnection::connect(url).await?;
     let one = "select saga_id from saga.saga where phase = 'ended'";
     let model: Uuid = sqlx::query_scalar(one).fetch_one(&mut connection).await?;
-    connection.execute("set synchronous_commit = off").await?;
-    for first in (1..ended).step_by(PAGE as usize) {
-        let last = (first + PAGE).min(ended) - 1;
-        let query = sqlx::query(COPY).bind(first as i64).bind(last as i64).bind(ended as f64);
-        query.bind(i64::from(SHARDS)).bind(SECONDS).bind(model).execute(&mut connection).await?;
-        eprint!("\r{} of {ended} sagas have ended", last + 1);
-    }
-    eprintln!();
+    let style = ProgressStyle::with_template("{bar:40} {human_pos} sagas have ended, {eta}")?;
+    let bar = ProgressBar::new(ended).with_style(style);
+    bar.inc(1);
+    let writer = |number| copies(url, model, ended, number, &bar);
+    try_join_all((0..WRITERS).map(writer)).await?;
+    bar.finish_and_clear();
     // As it would be after days, where the journal is not vacuumed, and not in the middle of a checkpoint.
     connection.execute("vacuum (analyze) saga.saga").await?;
     connection.execute("analyze saga.entry").await?;
@@ -58,5 +60,24 @@ pub(crate) async fn write(url: &str, ended: u64) -> anyhow::Result<()> {
         (sagas as u64, entries as u64) == (ended, 4 * ended),
         "the history has {sagas} sagas and {entries} entries"
     );
+    Ok(connection.close().await?)
+}
+
+/// What one of the writers writes: every so many pages one.
+async fn copies(
+    url: &str,
+    model: Uuid,
+    ended: u64,
+    writer: u64,
+    bar: &ProgressBar,
+) -> anyhow::Result<()> {
+    let mut connection = PgConnection::connect(url).await?;
+    connection.execute("set synchronous_commit = off").await?;
+    for first in (1 + writer * PAGE..ended).step_by((WRITERS * PAGE) as usize) {
+        let last = (first + PAGE).min(ended) - 1;
+        let query = sqlx::query(COPY).bind(first as i64).bind(last as i64).bind(ended as f64);
+        query.bind(i64::from(SHARDS)).bind(SECONDS).bind(model).execute(&mut connection).await?;
+        bar.inc(last + 1 - first);
+    }
     Ok(connection.close().await?)
 }

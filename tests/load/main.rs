@@ -24,16 +24,18 @@ mod peers;
 mod place_order;
 mod plain;
 mod shop;
+mod spread;
 mod sweep;
 mod takeover;
 mod three_stores;
+mod turns;
 mod waiting;
 
 use std::sync::Arc;
 
 use anyhow::{Context, bail, ensure};
+use clap::CommandFactory;
 use clap::error::ErrorKind;
-use clap::{CommandFactory, Parser};
 use engine::Registry;
 use local_postgres::LocalPostgres;
 use metrics_exporter_prometheus::PrometheusHandle;
@@ -41,19 +43,22 @@ use tokio::signal::unix::{SignalKind, signal};
 
 use arguments::{Arguments, LoadArguments, Output, Workload};
 use asked::Asked;
+use compare::Ratio;
 use load::{Job, drive};
 use meter::{Sources, Usage};
 use nodes::Nodes;
 use place_order::Checkouts;
 use plain::Plain;
 use shop::Shop;
+use sweep::Sweep;
+use turns::Rounds;
 
 /// As in the program.
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 fn main() -> anyhow::Result<()> {
-    let arguments = Arguments::parse();
+    let arguments = Arguments::read();
     tracing_subscriber::fmt()
         .with_env_filter(tracing_subscriber::EnvFilter::from_default_env())
         .with_writer(std::io::stderr)
@@ -69,16 +74,27 @@ fn main() -> anyhow::Result<()> {
             draw(&arguments, || usage.chart())
         }
         Asked::Compare(pair) => {
-            let ratio = compare::by_turns(pair, &arguments)?;
+            let Rounds { runs, ended } = runtime()?.block_on(compare::compare(pair, &arguments));
+            if runs[0].is_empty() {
+                return ended;
+            }
+            let ratio = Ratio::of(runs);
             print(&arguments, ratio.text(), &ratio)?;
+            ended?;
             let least = arguments.at_least.unwrap_or_default();
             ensure!(ratio.ratio_median >= least, "the ratio is less than {least}");
             Ok(())
         }
         Asked::Sweep(workload, over) => {
-            let sweep = sweep::sweep(workload, over, &arguments)?;
+            let sweeping = sweep::sweep(workload, over, &arguments);
+            let Rounds { runs, ended } = runtime()?.block_on(sweeping)?;
+            if runs[0].is_empty() {
+                return ended;
+            }
+            let sweep = Sweep::of(workload, over, &arguments.values, runs);
             print(&arguments, sweep.text(), &sweep)?;
-            draw(&arguments, || sweep.chart())
+            draw(&arguments, || sweep.chart())?;
+            ended
         }
         Asked::Peers => {
             let recorder = meter::recorder()?;
@@ -130,7 +146,8 @@ fn measure(workload: Workload, arguments: &LoadArguments) -> anyhow::Result<Usag
                 place_order(arguments, sources, shop, &["completed", "undone"]).await
             }
             Workload::Plain => {
-                drive(Plain::open(shop(None).await?).await?, arguments.load(), sources).await
+                let plain = Plain::open(shop(None).await?).await?;
+                without_engine(drive(plain, arguments.load(), sources).await?)
             }
             Workload::Waiting => waiting::run(arguments, sources).await,
             Workload::Takeover => takeover::run(arguments, sources).await,
@@ -196,7 +213,12 @@ async fn floor(arguments: &LoadArguments, sources: Sources<'_>) -> anyhow::Resul
     let input = serde_json::to_vec(&noop::Order::example())?;
     let output = serde_json::to_vec(&noop::Answer::example())?;
     let floor = floor::Floor::open(sources.url, arguments.lanes, input, output).await?;
-    drive(floor, arguments.load(), sources).await
+    without_engine(drive(floor, arguments.load(), sources).await?)
+}
+
+/// All that this process takes is the clients'.
+fn without_engine(usage: Usage) -> anyhow::Result<Usage> {
+    Ok(Usage { client_cpu_us: None, ..usage })
 }
 
 async fn place_order(

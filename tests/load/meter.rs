@@ -102,8 +102,8 @@ pub(crate) struct Usage {
     pub(crate) batch_sagas: Option<f64>,
     /// CPU of this process: the engine, and the clients.
     pub(crate) engine_cpu_us: f64,
-    /// Of that, what the clients' tasks take: with an engine, a saga's start and the wait for its end; without
-    /// one, the whole work. None: not measured.
+    /// Of that, what the clients' tasks take: a saga's start, and the wait for its end. None: not measured, or
+    /// there is no engine, and all of it are the clients.
     pub(crate) client_cpu_us: Option<f64>,
     pub(crate) postgres_cpu_us: f64,
     /// CPU of the payment gateway's simulator; of a peer, if one was measured.
@@ -172,8 +172,7 @@ impl From<&Histogram<u64>> for Latencies {
 
 impl Usage {
     pub(crate) fn of(self, workload: Workload, arguments: &LoadArguments) -> Self {
-        let LoadArguments { in_flight, rate, .. } = *arguments;
-        let nodes = if workload.has_nodes() { arguments.nodes } else { 1 };
+        let LoadArguments { in_flight, rate, nodes, .. } = *arguments;
         Self { workload: workload.name(), in_flight, rate, nodes, ..self }
     }
 
@@ -198,6 +197,11 @@ impl Usage {
         });
         let title = format!("{}: memory over {:.0} s", self.workload, self.seconds);
         chart::bars(&title, &["MB resident"], &bars.collect::<Vec<_>>())
+    }
+
+    /// CPU of everything.
+    pub(crate) fn cpu_us(&self) -> f64 {
+        self.engine_cpu_us + self.postgres_cpu_us + self.gateway_cpu_us
     }
 
     /// The one of these runs that was neither fast nor slow.

@@ -4,7 +4,8 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use anyhow::ensure;
-use engine::{Client, Engine, Registry, Settings};
+use engine::client::{Start, StartKey};
+use engine::{Client, Engine, Payload, Registry, Settings, Workflow};
 
 use crate::arguments::LoadArguments;
 
@@ -12,6 +13,8 @@ use crate::arguments::LoadArguments;
 pub(crate) const SHARDS: u16 = 32;
 /// How soon each has its share: some leases.
 const SHARED_WITHIN: Duration = Duration::from_secs(60);
+/// How long a saga may take.
+const ENDS_WITHIN: Duration = Duration::from_secs(60);
 
 /// Engines in this process, each with lanes and connections of its own.
 pub(crate) struct Nodes(Vec<Engine>);
@@ -84,4 +87,21 @@ impl Clients {
     pub(crate) fn next(&self) -> &Client {
         &self.clients[self.next.fetch_add(1, Ordering::Relaxed) % self.clients.len()]
     }
+    /// Runs a saga of nobody in particular, from its start to its end.
+    pub(crate) async fn run<W: Workflow>(
+        &self,
+        input: &W::Input,
+        key: Option<StartKey>,
+    ) -> anyhow::Result<()> {
+        let client = self.next();
+        let id = client.start(start::<W>(input, key)?).await?.id;
+        ensure!(client.ended(id, ENDS_WITHIN).await?, "{id} does not end");
+        Ok(())
+    }
+}
+
+/// What starts a saga of nobody in particular.
+pub(crate) fn start<W: Workflow>(input: &W::Input, key: Option<StartKey>) -> anyhow::Result<Start> {
+    let (workflow, input) = (W::NAME.to_owned(), Payload::encode(input)?);
+    Ok(Start { workflow, input, key, business_key: None, subject: None })
 }

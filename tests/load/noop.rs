@@ -1,21 +1,15 @@
 //! A saga of three steps that do nothing but are as durable as any.
 
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Duration;
 
-use anyhow::ensure;
-use engine::client::{Start, StartKey};
+use engine::client::StartKey;
 use engine::{
-    Abort, Activity, Attempt, Failure, Outcome, Payload, Saga, Undo, UndoFailure, Undoable,
-    Workflow,
+    Abort, Activity, Attempt, Failure, Outcome, Saga, Undo, UndoFailure, Undoable, Workflow,
 };
 use serde::{Deserialize, Serialize};
 
 use crate::load::Job;
 use crate::nodes::Clients;
-
-/// How long one may take.
-const ENDS_WITHIN: Duration = Duration::from_secs(60);
 
 /// What there is to work with.
 pub(crate) struct Nothing;
@@ -131,18 +125,7 @@ pub(crate) fn key(number: u64) -> StartKey {
 
 impl Job for Sagas {
     async fn run(&self) -> anyhow::Result<()> {
-        let input = Payload::encode(&Order::example())?;
         let number = self.next.fetch_add(1, Ordering::Relaxed);
-        let start = Start {
-            workflow: Noop::NAME.into(),
-            input,
-            key: self.keyed.then(|| key(number)),
-            business_key: None,
-            subject: None,
-        };
-        let client = self.clients.next();
-        let id = client.start(start).await?.id;
-        ensure!(client.ended(id, ENDS_WITHIN).await?, "{id} does not end");
-        Ok(())
+        self.clients.run::<Noop>(&Order::example(), self.keyed.then(|| key(number))).await
     }
 }

@@ -21,8 +21,9 @@ use tokio::process::{Child, Command};
 use crate::arena::Arena;
 use crate::arguments::{Arguments, LoadArguments, Workload};
 use crate::chart::{self, Bars};
-use crate::compare::{self, median};
 use crate::meter::{self, Latencies, Meter, Sources, Usage};
+use crate::spread::{Spread, median};
+use crate::turns;
 use install::Programs;
 
 /// What each of them runs.
@@ -164,7 +165,7 @@ impl Measured {
     ) -> anyhow::Result<()> {
         let usage = if self.system == System::Amends {
             // With keys, as all of them: a repeat is harmless.
-            compare::run(workload, &LoadArguments { keyed: true, ..arguments.load })?
+            turns::run(workload, &LoadArguments { keyed: true, ..arguments.load }).await?
         } else {
             let (said, usage) =
                 peer(self.system, workload, programs, &arguments.load, recorder).await?;
@@ -250,8 +251,7 @@ fn summed_up(mut all: Vec<Measured>) -> Vec<Measured> {
             rounds.sagas_per_s = middle(|run| run.sagas_per_s);
             rounds.p50_ms = middle(|run| run.p50_ms);
             rounds.p99_ms = middle(|run| run.p99_ms);
-            rounds.cpu_us =
-                middle(|run| run.engine_cpu_us + run.postgres_cpu_us + run.gateway_cpu_us);
+            rounds.cpu_us = middle(Usage::cpu_us);
             if !is_ours {
                 let pairs = ours[workload].iter().zip(&rounds.runs);
                 rounds.ratios = pairs.map(|(ours, run)| ours / run.sagas_per_s).collect();
@@ -315,11 +315,7 @@ impl Comparison {
 fn row(one: &Measured, workload: &str, rounds: &Rounds) -> [String; 8] {
     let ratio = match &rounds.ratios[..] {
         [] => String::new(),
-        ratios => {
-            let least = ratios.iter().copied().fold(f64::INFINITY, f64::min);
-            let most = ratios.iter().copied().fold(0.0, f64::max);
-            format!("{:.1} times ({least:.1} to {most:.1})", median(ratios))
-        }
+        ratios => format!("{:.1} times", Spread::of(ratios)),
     };
     let commits: Vec<f64> = rounds.runs.iter().map(|run| run.commits_per_saga).collect();
     [

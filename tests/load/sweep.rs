@@ -1,15 +1,14 @@
 //! One workload again and again, each time with more of something: what grows, and what does not.
 
-use std::collections::BTreeMap;
-
 use clap::ValueEnum;
 use comfy_table::{Table, presets};
 use serde::Serialize;
 
 use crate::arguments::{Arguments, LoadArguments, Workload};
 use crate::chart::{self, Bars};
-use crate::compare::{median, run};
 use crate::meter::Usage;
+use crate::spread::{Spread, median};
+use crate::turns::{Rounds, Turn, by_turns};
 
 /// What there is more of each time: the argument of that name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, ValueEnum)]
@@ -62,7 +61,7 @@ impl Over {
     }
 
     /// These arguments, with another value of this one.
-    fn with(self, value: u64, mut load: LoadArguments) -> anyhow::Result<LoadArguments> {
+    pub(crate) fn with(self, value: u64, mut load: LoadArguments) -> anyhow::Result<LoadArguments> {
         let small = u32::try_from(value)?;
         match self {
             Self::InFlight => load.in_flight = small,
@@ -77,30 +76,26 @@ impl Over {
 }
 
 /// Runs `workload` with each of the values that `arguments` name, as many rounds as they say.
-pub(crate) fn sweep(
+pub(crate) async fn sweep(
     workload: Workload,
     over: Over,
     arguments: &Arguments,
-) -> anyhow::Result<Sweep> {
-    let mut runs: BTreeMap<usize, Vec<Usage>> = BTreeMap::new();
-    let mut order: Vec<usize> = (0..arguments.values.len()).collect();
-    for _ in 0..arguments.rounds {
-        for at in &order {
-            let value = arguments.values[*at];
-            let usage = run(workload, &over.with(value, arguments.load)?)?;
-            let rate = usage.sagas_per_s;
-            eprintln!("{} {value}: {rate:.0} sagas/s, p50 {:.1} ms", over.name(), usage.p50_ms);
-            runs.entry(*at).or_default().push(usage);
-        }
-        // Back the way it came, so that a slow minute is nobody's alone.
-        order.reverse();
-    }
-    let first = runs[&0].clone();
-    let point = |(at, runs): (usize, Vec<Usage>)| {
+) -> anyhow::Result<Rounds> {
+    let turn = |value: &u64| {
+        let label = format!("{} {value}", over.name());
+        anyhow::Ok(Turn { workload, load: over.with(*value, arguments.load)?, label })
+    };
+    let turns = arguments.values.iter().map(turn).collect::<Result<Vec<_>, _>>()?;
+    Ok(by_turns(&turns, arguments.rounds).await)
+}
+
+impl Point {
+    /// Of runs with this value, beside those with the first one.
+    fn of(value: u64, runs: Vec<Usage>, first: &[Usage]) -> Self {
         let middle = |value: fn(&Usage) -> f64| median(&runs.iter().map(value).collect::<Vec<_>>());
-        let pairs = runs.iter().zip(&first);
-        Point {
-            value: arguments.values[at],
+        let pairs = runs.iter().zip(first);
+        Self {
+            value,
             sagas_per_s: middle(|run| run.sagas_per_s),
             p50_ms: middle(|run| run.p50_ms),
             p99_ms: middle(|run| run.p99_ms),
@@ -108,12 +103,23 @@ pub(crate) fn sweep(
             ratios: pairs.map(|(run, first)| run.sagas_per_s / first.sagas_per_s).collect(),
             runs,
         }
-    };
-    let points = runs.into_iter().map(point).collect();
-    Ok(Sweep { workload: workload.name(), over, points })
+    }
 }
 
 impl Sweep {
+    /// Of one round of each value at least.
+    pub(crate) fn of(
+        workload: Workload,
+        over: Over,
+        values: &[u64],
+        runs: Vec<Vec<Usage>>,
+    ) -> Self {
+        let first = runs[0].clone();
+        let points = values.iter().zip(runs);
+        let points = points.map(|(value, runs)| Point::of(*value, runs, &first)).collect();
+        Self { workload: workload.name(), over, points }
+    }
+
     pub(crate) fn text(&self) -> String {
         let mut table = Table::new();
         table.load_style(presets::ASCII_MARKDOWN);
@@ -122,16 +128,11 @@ impl Sweep {
             [over.as_str(), "sagas/s", "by the first", "p50", "p99", "CPU a saga", "resident"];
         table.set_header(header);
         for point in &self.points {
-            let least = point.ratios.iter().copied().fold(f64::INFINITY, f64::min);
-            let most = point.ratios.iter().copied().fold(0.0, f64::max);
-            let cpu = point
-                .runs
-                .iter()
-                .map(|run| run.engine_cpu_us + run.postgres_cpu_us + run.gateway_cpu_us);
+            let cpu = point.runs.iter().map(Usage::cpu_us);
             table.add_row([
                 chart::grouped(point.value as f64),
                 chart::grouped(point.sagas_per_s),
-                format!("{:.2} ({least:.2} to {most:.2})", median(&point.ratios)),
+                Spread::of(&point.ratios).to_string(),
                 format!("{:.1} ms", point.p50_ms),
                 format!("{:.1} ms", point.p99_ms),
                 format!("{:.0} us", median(&cpu.collect::<Vec<_>>())),

@@ -5,9 +5,8 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, ensure};
-use engine::client::Start;
 use engine::{
-    Abort, Activity, Attempt, Engine, Failure, Outcome, Payload, Registry, Saga, Settings, Undo,
+    Abort, Activity, Attempt, Engine, Failure, Outcome, Registry, Saga, Settings, Undo,
     UndoFailure, Undoable, Workflow,
 };
 use futures_util::{StreamExt, TryStreamExt, stream};
@@ -18,7 +17,7 @@ use sqlx::{Connection, PgConnection};
 use crate::arguments::LoadArguments;
 use crate::load::MICROS_MAX;
 use crate::meter::{Meter, Sources, Usage};
-use crate::nodes::SHARDS;
+use crate::nodes::{SHARDS, start};
 
 const LEASE_TTL: Duration = Duration::from_secs(2);
 /// How many are started at once.
@@ -88,12 +87,7 @@ pub(crate) async fn run(arguments: &LoadArguments, sources: Sources<'_>) -> anyh
     engine::migrate(sources.url, SHARDS).await?;
     let first = node(sources.url, arguments.lanes, &Arc::new(Place::Dies)).await?;
     let client = first.client();
-    let start = async |_| {
-        let workflow = Holds::NAME.to_owned();
-        let input = Payload::encode(&())?;
-        let start = Start { workflow, input, key: None, business_key: None, subject: None };
-        anyhow::Ok(client.start(start).await?.id)
-    };
+    let start = async |_| anyhow::Ok(client.start(start::<Holds>(&(), None)?).await?.id);
     let started = stream::iter(0..arguments.in_flight).map(start).buffer_unordered(AT_ONCE);
     let started: Vec<_> = started.try_collect().await?;
     first.crash();

@@ -3,13 +3,10 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Duration;
 
-use anyhow::ensure;
-use engine::client::Start;
 use engine::{
-    Abort, Activity, Attempt, Call, Failure, Outcome, Payload, Registry, Saga, Trouble, Undo,
-    UndoFailure, Undoable, Workflow,
+    Abort, Activity, Attempt, Call, Failure, Outcome, Registry, Saga, Trouble, Undo, UndoFailure,
+    Undoable, Workflow, reject,
 };
 use serde::{Deserialize, Serialize};
 use sqlx::PgPool;
@@ -25,19 +22,30 @@ use crate::noop;
 /// How many connections each store gets.
 const CONNECTIONS: u32 = 4;
 const BATCH_MAX: usize = 256;
-const ENDS_WITHIN: Duration = Duration::from_secs(60);
 
-/// One statement for a batch. What is there already was written by an earlier attempt and counts once.
+/// One statement for a batch: whose goods are not there. What is reserved already was reserved by an earlier
+/// attempt, and counts once; of the others each takes what those before it have left.
 const RESERVE: &str = "
-    with reserved as (
-        insert into reservation (saga, sku, quantity)
-        select saga, sku, quantity from unnest($1::text[], $2::text[], $3::integer[]) as n (saga, sku, quantity)
+    with asked as materialized (
+        select * from unnest($1::text[], $2::text[], $3::integer[]) with ordinality as n (saga, sku, quantity, at)
+        where not exists (select from reservation where reservation.saga = n.saga)
+    ), goods as materialized (
+        select sku, available from stock where sku in (select sku from asked) order by sku for update
+    ), fits as materialized (
+        select saga, sku, quantity
+        from (select saga, sku, quantity, available, sum(quantity) over (partition by sku order by at) as so_far
+              from asked join goods using (sku)) line
+        where so_far <= available
+    ), reserved as (
+        insert into reservation (saga, sku, quantity) select saga, sku, quantity from fits
         on conflict do nothing
         returning sku, quantity
-    ), taken as materialized (
-        select sku, sum(quantity)::integer as quantity from reserved group by sku order by sku
+    ), taken as (
+        update stock set available = available - sold.quantity
+        from (select sku, sum(quantity)::integer as quantity from reserved group by sku) sold
+        where stock.sku = sold.sku
     )
-    update stock set available = available - taken.quantity from taken where stock.sku = taken.sku";
+    select saga from asked where saga not in (select saga from fits)";
 const RELEASE: &str = "
     with released as (delete from reservation where saga = $1 returning sku, quantity)
     update stock set available = available + released.quantity from released where stock.sku = released.sku";
@@ -69,11 +77,18 @@ impl Stores {
     }
 
     async fn reserve(&self, orders: &[&Order]) -> Vec<Result<Answer, Failure>> {
-        let reserve = sqlx::query(RESERVE)
+        let reserve = sqlx::query_scalar(RESERVE)
             .bind(column(orders, |order| order.order.as_str()))
             .bind(column(orders, |order| order.sku.as_str()))
             .bind(column(orders, |order| order.quantity));
-        answers(orders.len(), reserve.execute(&self.inventory).await)
+        let refused: Result<Vec<String>, _> = reserve.fetch_all(&self.inventory).await;
+        let mut answers = answers(orders.len(), refused.as_deref());
+        for (order, answer) in orders.iter().zip(&mut answers) {
+            if refused.as_ref().is_ok_and(|refused| refused.contains(&order.order)) {
+                *answer = Err(reject("out_of_stock", "there are not as many"));
+            }
+        }
+        answers
     }
 
     async fn create(&self, orders: &[&Order]) -> Vec<Result<Answer, Failure>> {
@@ -83,7 +98,7 @@ impl Stores {
             .bind(column(orders, |order| order.sku.as_str()))
             .bind(column(orders, |order| order.quantity))
             .bind(column(orders, |order| order.amount));
-        answers(orders.len(), create.execute(&self.orders).await)
+        answers(orders.len(), create.execute(&self.orders).await.as_ref())
     }
 }
 
@@ -122,8 +137,11 @@ fn column<'a, T>(orders: &[&'a Order], value: fn(&'a Order) -> T) -> Vec<T> {
     orders.iter().map(|order| value(order)).collect()
 }
 
-fn answers<T>(calls: usize, done: Result<T, sqlx::Error>) -> Vec<Result<Answer, Failure>> {
-    let answer = || match &done {
+fn answers<T: ?Sized>(
+    calls: usize,
+    done: Result<&T, &sqlx::Error>,
+) -> Vec<Result<Answer, Failure>> {
+    let answer = || match done {
         Ok(_) => Ok(Answer { ok: true, pad: "y".repeat(60) }),
         Err(error) => Err(Failure::Retry(Trouble::new("database", error.to_string()))),
     };
@@ -260,17 +278,8 @@ struct Customers {
 impl Job for Customers {
     async fn run(&self) -> anyhow::Result<()> {
         let number = self.next.fetch_add(1, Ordering::Relaxed);
-        let start = Start {
-            workflow: ThreeStores::NAME.into(),
-            input: Payload::encode(&Order::number(number))?,
-            key: self.keyed.then(|| noop::key(number)),
-            business_key: None,
-            subject: None,
-        };
-        let client = self.clients.next();
-        let id = client.start(start).await?.id;
-        ensure!(client.ended(id, ENDS_WITHIN).await?, "{id} does not end");
-        Ok(())
+        let key = self.keyed.then(|| noop::key(number));
+        self.clients.run::<ThreeStores>(&Order::number(number), key).await
     }
 }
 

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::ensure;
-use engine::client::{Signal, Start};
+use engine::client::Signal;
 use engine::{Abort, Payload, Registry, Saga, SagaId, Workflow};
 use futures_util::{StreamExt, TryStreamExt, stream};
 use hdrhistogram::Histogram;
@@ -14,7 +14,7 @@ use uuid::Uuid;
 use crate::arguments::LoadArguments;
 use crate::load::MICROS_MAX;
 use crate::meter::{Meter, Sources, Usage, rss_bytes};
-use crate::nodes::{Clients, Nodes};
+use crate::nodes::{self, Clients, Nodes};
 use crate::noop::{Nothing, Order, Step};
 
 /// What they wait for, and for how long at most.
@@ -48,9 +48,9 @@ pub(crate) async fn run(arguments: &LoadArguments, sources: Sources<'_>) -> anyh
     let nodes = Nodes::start(sources.url, arguments, registry).await?;
     let clients = nodes.clients();
     // What the first ones need, the others have: connections, plans, buffers.
-    start(&clients, AT_ONCE as u32).await?;
+    started(&clients, AT_ONCE as u32).await?;
     let before = resting(&nodes).await?;
-    let ids = start(&clients, arguments.in_flight).await?;
+    let ids = started(&clients, arguments.in_flight).await?;
     let memory = resting(&nodes).await?.saturating_sub(before);
 
     let meter = Meter::start(sources).await?;
@@ -61,15 +61,9 @@ pub(crate) async fn run(arguments: &LoadArguments, sources: Sources<'_>) -> anyh
     Ok(Usage { memory_bytes_per_saga: Some(each), ..usage })
 }
 
-async fn start(clients: &Clients, count: u32) -> anyhow::Result<Vec<SagaId>> {
+async fn started(clients: &Clients, count: u32) -> anyhow::Result<Vec<SagaId>> {
     let one = async |_| {
-        let start = Start {
-            workflow: Waits::NAME.into(),
-            input: Payload::encode(&Order::example())?,
-            key: None,
-            business_key: None,
-            subject: None,
-        };
+        let start = nodes::start::<Waits>(&Order::example(), None)?;
         anyhow::Ok(clients.next().start(start).await?.id)
     };
     stream::iter(0..count).map(one).buffer_unordered(AT_ONCE).try_collect().await

@@ -85,22 +85,20 @@ impl Programs {
 
     fn node(&self) -> anyhow::Result<()> {
         let folder = self.folder.join("node");
-        if is_changed(&sources().join("node"), &folder)? || !folder.join("node_modules").exists() {
+        once(&sources().join("node"), &folder, || {
             let mut npm = Command::new("npm");
             npm.args(["install", "--no-audit", "--no-fund", "--no-package-lock", "--silent"]);
-            run(npm.current_dir(&folder))?;
-        }
-        Ok(())
+            run(npm.current_dir(&folder))
+        })
     }
 
     fn python(&self) -> anyhow::Result<()> {
         let folder = self.folder.join("python");
-        if is_changed(&sources().join("python"), &folder)? || !folder.join("venv").exists() {
+        once(&sources().join("python"), &folder, || {
             run(Command::new("python3").args(["-m", "venv", "venv"]).current_dir(&folder))?;
             let mut pip = Command::new(folder.join("venv/bin/pip"));
-            run(pip.args(["install", "-q", "-r", "requirements.txt"]).current_dir(&folder))?;
-        }
-        Ok(())
+            run(pip.args(["install", "-q", "-r", "requirements.txt"]).current_dir(&folder))
+        })
     }
 
     fn rust(&self) -> anyhow::Result<()> {
@@ -127,19 +125,30 @@ impl Programs {
     }
 }
 
-/// Copies the files of a folder, and says whether one of them was another before.
-fn is_changed(from: &Path, to: &Path) -> anyhow::Result<bool> {
+/// Copies the files of a folder and installs what they need, unless that was done with the same files before.
+fn once(
+    from: &Path,
+    to: &Path,
+    install: impl FnOnce() -> anyhow::Result<()>,
+) -> anyhow::Result<()> {
     std::fs::create_dir_all(to)?;
-    let mut changed = false;
+    let done = to.join("installed");
     for file in std::fs::read_dir(from)? {
         let file = file?;
         let (text, copy) = (std::fs::read(file.path())?, to.join(file.file_name()));
         if std::fs::read(&copy).ok().as_ref() != Some(&text) {
+            // First of all: whatever fails from here on is done again.
+            if done.exists() {
+                std::fs::remove_file(&done)?;
+            }
             std::fs::write(copy, text)?;
-            changed = true;
         }
     }
-    Ok(changed)
+    if !done.exists() {
+        install()?;
+        std::fs::write(done, "")?;
+    }
+    Ok(())
 }
 
 fn run(command: &mut Command) -> anyhow::Result<()> {

@@ -8,14 +8,17 @@ const inventory = doesNothing ? null : pool('INVENTORY_URL');
 const orders = doesNothing ? null : pool('ORDERS_URL');
 const answer = () => ({ ok: true, pad: 'y'.repeat(60) });
 
-const TAKE = {
-  name: 'take',
-  text: 'update stock set available = available - $2 where sku = $1 and available >= $2',
-};
+// In one statement, which is a transaction of its own. Two attempts at once: the second one fails, and is made again.
 const RESERVE = {
   name: 'reserve',
-  text: 'insert into reservation (saga, sku, quantity) values ($1, $2, $3) on conflict do nothing',
+  text: `with taken as (
+           update stock set available = available - $3
+           where sku = $2 and available >= $3 and not exists (select from reservation where saga = $1)
+           returning sku
+         )
+         insert into reservation (saga, sku, quantity) select $1, $2, $3 from taken`,
 };
+const IS_RESERVED = { name: 'is reserved', text: 'select from reservation where saga = $1' };
 const CREATE = {
   name: 'create',
   text: `insert into orders (saga, customer, sku, quantity, amount, status)
@@ -24,21 +27,11 @@ const CREATE = {
 
 export async function reserve({ order, sku, quantity }) {
   if (doesNothing) return answer();
-  const client = await inventory.connect();
-  try {
-    await client.query('begin');
-    const reserved = await client.query({ ...RESERVE, values: [order, sku, quantity] });
-    // What is there already was reserved by an earlier attempt.
-    if (reserved.rowCount === 1) {
-      const taken = await client.query({ ...TAKE, values: [sku, quantity] });
-      if (taken.rowCount !== 1) throw new Error('out of stock');
-    }
-    await client.query('commit');
-  } catch (error) {
-    await client.query('rollback');
-    throw error;
-  } finally {
-    client.release();
+  const reserved = await inventory.query({ ...RESERVE, values: [order, sku, quantity] });
+  if (reserved.rowCount === 0) {
+    // By an earlier attempt?
+    const earlier = await inventory.query({ ...IS_RESERVED, values: [order] });
+    if (earlier.rowCount === 0) throw new Error('out of stock');
   }
   return answer();
 }

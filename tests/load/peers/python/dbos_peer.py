@@ -15,10 +15,15 @@ from dbos import DBOS, SetWorkflowID
 
 DOES_NOTHING = os.environ["WORKLOAD"] == "noop"
 CONNECTIONS = 16
-TAKE = "update stock set available = available - $2 where sku = $1 and available >= $2"
-RESERVE = (
-    "insert into reservation (saga, sku, quantity) values ($1, $2, $3) on conflict do nothing"
-)
+# In one statement, which is a transaction of its own. Two attempts at once: the second one fails, and is made again.
+RESERVE = """
+    with taken as (
+        update stock set available = available - $3
+        where sku = $2 and available >= $3 and not exists (select from reservation where saga = $1)
+        returning sku
+    )
+    insert into reservation (saga, sku, quantity) select $1, $2, $3 from taken"""
+IS_RESERVED = "select exists (select from reservation where saga = $1)"
 CREATE = (
     "insert into orders (saga, customer, sku, quantity, amount, status) "
     "values ($1, $2, $3, $4, $5, 'created') on conflict do nothing"
@@ -47,12 +52,11 @@ def answer() -> dict:
 @DBOS.step()
 async def reserve(order: dict) -> dict:
     if not DOES_NOTHING:
-        sku, quantity = order["sku"], order["quantity"]
-        async with Stores.inventory.acquire() as connection, connection.transaction():
-            # What is there already was reserved by an earlier attempt.
-            if await connection.execute(RESERVE, order["order"], sku, quantity) == "INSERT 0 1":
-                if await connection.execute(TAKE, sku, quantity) != "UPDATE 1":
-                    raise RuntimeError("out of stock")
+        asked = (order["order"], order["sku"], order["quantity"])
+        if await Stores.inventory.execute(RESERVE, *asked) == "INSERT 0 0":
+            # By an earlier attempt?
+            if not await Stores.inventory.fetchval(IS_RESERVED, order["order"]):
+                raise RuntimeError("out of stock")
     return answer()
 
 

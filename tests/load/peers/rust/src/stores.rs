@@ -6,9 +6,15 @@ use sqlx::PgPool;
 use sqlx::postgres::PgPoolOptions;
 
 const CONNECTIONS: u32 = 16;
-const TAKE: &str = "update stock set available = available - $2 where sku = $1 and available >= $2";
-const RESERVE: &str =
-    "insert into reservation (saga, sku, quantity) values ($1, $2, $3) on conflict do nothing";
+/// In one statement, which is a transaction of its own. Two attempts at once: the second one fails, and is made again.
+const RESERVE: &str = "with taken as (
+                           update stock set available = available - $3
+                           where sku = $2 and available >= $3
+                             and not exists (select from reservation where saga = $1)
+                           returning sku
+                       )
+                       insert into reservation (saga, sku, quantity) select $1, $2, $3 from taken";
+const IS_RESERVED: &str = "select exists (select from reservation where saga = $1)";
 const CREATE: &str = "insert into orders (saga, customer, sku, quantity, amount, status)
                       values ($1, $2, $3, $4, $5, 'created') on conflict do nothing";
 
@@ -70,16 +76,13 @@ impl Stores {
 
     pub async fn reserve(&self, order: &Order) -> anyhow::Result<Answer> {
         if let Some(real) = &self.0 {
-            let mut transaction = real.inventory.begin().await?;
             let reserve =
                 sqlx::query(RESERVE).bind(&order.order).bind(&order.sku).bind(order.quantity);
-            // What is there already was reserved by an earlier attempt.
-            if reserve.execute(&mut *transaction).await?.rows_affected() == 1 {
-                let take = sqlx::query(TAKE).bind(&order.sku).bind(order.quantity);
-                let taken = take.execute(&mut *transaction).await?;
-                ensure!(taken.rows_affected() == 1, "out of stock");
+            if reserve.execute(&real.inventory).await?.rows_affected() == 0 {
+                // By an earlier attempt?
+                let is_reserved = sqlx::query_scalar(IS_RESERVED).bind(&order.order);
+                ensure!(is_reserved.fetch_one(&real.inventory).await?, "out of stock");
             }
-            transaction.commit().await?;
         }
         Ok(answer())
     }
