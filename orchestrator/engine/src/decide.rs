@@ -22,16 +22,9 @@ pub const STEPS_MAX: usize = 1_000;
 pub fn decide(state: &State, event: Event) -> Vec<Fact> {
     if state.ending.is_some() {
         return match event {
-            Event::Message {
-                id,
-                message:
-                    Message::Signal { .. }
-                    | Message::Cancel { .. }
-                    | Message::RetryNow { .. }
-                    | Message::Pause { .. }
-                    | Message::Resume { .. }
-                    | Message::Resolve { .. },
-            } => refused(id, "already_ended"),
+            Event::Message { message: Message::Started, .. } => Vec::new(),
+            Event::Message { id, .. } => refused(id, "already_ended"),
+            Event::Refused { id, code } => refused(id, code),
             _ => Vec::new(),
         };
     }
@@ -62,7 +55,13 @@ pub fn decide(state: &State, event: Event) -> Vec<Fact> {
         | Event::UndoFailed { .. } => Vec::new(),
         Event::Due { now } => due(state, now),
         Event::Message { id, message } => told(state, id, message),
-        Event::Misfit { id } => refused(id, "output_misfit"),
+        Event::Refused { id, code } => refused(id, code),
+        // An attempt of an undo that an operator has settled meanwhile.
+        Event::Broken { step: Some(step), .. }
+            if state.turned.is_some() && !is_being_undone(state, step) =>
+        {
+            Vec::new()
+        }
         Event::Broken { step, problem } => vec![Fact::Held { step, problem }],
     }
 }
@@ -102,7 +101,8 @@ fn asked(state: &State, ask: Ask) -> Vec<Fact> {
 }
 
 fn returned(state: &State, output: Payload) -> Vec<Fact> {
-    if state.turned.is_some() {
+    // What is parked ends when somebody has let it go.
+    if state.turned.is_some() || state.held.is_some() {
         return Vec::new();
     }
     // A step that was built and then forgotten is still carried out; the saga ends with it.
@@ -235,6 +235,7 @@ fn told(state: &State, id: Uuid, message: Message) -> Vec<Fact> {
         Message::Resume { .. } if state.paused.is_none() => refused(id, "not_paused"),
         Message::Resume { by } => vec![Fact::Resumed { by }],
         Message::Resolve { by, step, verdict } => resolve(state, id, by, step, verdict),
+        Message::IfAt { message, .. } => told(state, id, *message),
     }
 }
 

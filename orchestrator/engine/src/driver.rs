@@ -20,7 +20,7 @@ use crate::boundary::Marks;
 use crate::clock;
 use crate::decide::decide;
 use crate::error::StoreError;
-use crate::event::{Event, Message};
+use crate::event::{Event, Message, STALE};
 use crate::id::SagaId;
 use crate::journal::{Fact, Problem};
 use crate::node::Node;
@@ -87,6 +87,8 @@ enum Left {
     Reload,
     /// Another node owns its shard.
     Fenced,
+    /// What it did can not be written now: it is read again later.
+    Broken,
 }
 
 impl Driver {
@@ -100,6 +102,7 @@ impl Driver {
         match left {
             Left::Done => {}
             Left::Fenced => node.shard_lost(&shard),
+            Left::Broken => shard.broke(id),
             Left::Reload => {
                 shard.forget(id);
                 // What came meanwhile is read again from the inbox.
@@ -293,12 +296,21 @@ impl Driver {
     pub(crate) fn read_messages(&mut self) {
         for (id, message) in self.mailbox.take() {
             self.taken.push(id);
-            let event = match self.says_a_misfit(&message) {
-                true => Event::Misfit { id },
-                false => Event::Message { id, message },
+            let refused = match &message {
+                Message::IfAt { rev, .. } if !self.is_at(*rev) => Some(STALE),
+                message if self.says_a_misfit(message.said()) => Some("output_misfit"),
+                _ => None,
             };
-            self.happen([event]);
+            self.happen([match refused {
+                Some(code) => Event::Refused { id, code },
+                None => Event::Message { id, message },
+            }]);
         }
+    }
+
+    /// Nothing has happened to it since its entry `rev`.
+    fn is_at(&self, rev: i32) -> bool {
+        self.seq == rev && self.facts.is_empty()
     }
 
     /// An operator says of an open step that it gave what its activity never gives.
@@ -325,7 +337,8 @@ impl Driver {
 
     /// Parks the saga: it alone, and until somebody acts.
     fn park(&mut self, step: Option<u32>, code: &str, message: impl Into<String>) {
-        self.program = None;
+        // Nor does it end with what code that does not fit has returned.
+        (self.program, self.returned) = (None, None);
         if self.facts.is_empty() {
             self.at = clock::now().max(self.at);
         }

@@ -75,10 +75,12 @@ pub enum Event {
         /// What it says.
         message: Message,
     },
-    /// Somebody sent a message that says what can not be: an output that its activity never gives.
-    Misfit {
+    /// Somebody sent a message that the saga does not take: it says what can not be, or comes too late.
+    Refused {
         /// The message's id.
         id: Uuid,
+        /// Why.
+        code: &'static str,
     },
     /// The saga can not go on: its code diverged, panicked, or broke a rule.
     Broken {
@@ -165,9 +167,27 @@ pub enum Message {
         /// What became of it.
         verdict: Verdict,
     },
+    /// Only if nothing has happened to the saga since its sender saw it.
+    IfAt {
+        /// How many entries its journal had.
+        rev: i32,
+        /// What it is told then.
+        message: Box<Message>,
+    },
 }
 
+/// Why a [`Message::IfAt`] is refused.
+pub const STALE: &str = "stale";
+
 impl Message {
+    /// What it says, if it is taken.
+    pub(crate) fn said(&self) -> &Self {
+        match self {
+            Self::IfAt { message, .. } => message.said(),
+            message => message,
+        }
+    }
+
     /// As it is kept.
     pub(crate) fn json(&self) -> String {
         // Made of text and JSON: writing it to memory can not fail.

@@ -14,7 +14,7 @@ use crate::checkup::Finding;
 use crate::client::Told;
 use crate::clock;
 use crate::error::StoreError;
-use crate::event::{Message, Verdict};
+use crate::event::{Message, STALE, Verdict};
 use crate::handler::Handlers;
 use crate::id::{SagaId, ShardId};
 use crate::journal::{Direction, Ending, Entry};
@@ -271,6 +271,10 @@ impl Operator {
         let detail = serde_json::to_value(&action)
             .unwrap_or_else(|error| unreachable!("actions are JSON: {error}"));
         let (name, message) = action.message(&who);
+        let message = match if_rev {
+            Some(rev) => Message::IfAt { rev, message: Box::new(message) },
+            None => message,
+        };
         let sending = Sending {
             id,
             message_id,
@@ -291,6 +295,11 @@ impl Operator {
         }
         let told = self.store.told(id, message_id, ANSWER_WITHIN).await?;
         let view = self.view(id).await?.ok_or(OperateError::NoSuchSaga(id))?;
+        if let (Told::Refused(code), Some(seen)) = (&told, if_rev)
+            && code == STALE
+        {
+            return Err(OperateError::Stale { now: view.summary.rev, seen });
+        }
         Ok(Acted { audit_id, told, view })
     }
 

@@ -7,7 +7,7 @@ use std::time::Duration;
 use engine::client::Told;
 use engine::journal::Ending;
 use engine::operator::{Action, Filter};
-use engine::view::Phase;
+use engine::view::{Phase, SagaView};
 use engine::{Abort, Client, Payload, Registry, Saga, SagaId, Workflow};
 
 use crate::harness::{database, ends, engine, signal, start};
@@ -45,6 +45,27 @@ impl Workflow for Clumsy {
         saga.step(does("clumsy")).await?;
         assert!(MENDED.load(Ordering::SeqCst), "dropped it");
         saga.step(does("mended")).await?;
+        Ok(())
+    }
+}
+
+/// Two steps, then a panic; a version of it has the first step only.
+struct Shrunk;
+static IS_SHRUNK: AtomicBool = AtomicBool::new(false);
+
+impl Workflow for Shrunk {
+    const NAME: &'static str = "shrunk";
+    type Services = Script;
+    type Input = ();
+    type Output = ();
+    type Activities = (Do,);
+
+    async fn run(saga: &mut Saga<Self>, (): ()) -> Result<(), Abort> {
+        saga.step(does("kept")).await?;
+        if !IS_SHRUNK.load(Ordering::SeqCst) {
+            saga.step(does("dropped")).await?;
+            panic!("at the end");
+        }
         Ok(())
     }
 }
@@ -104,7 +125,8 @@ impl Workflow for Tomorrow {
 
 fn registry(script: &Arc<Script>) -> Registry {
     let registry = Registry::new().workflow::<Plain>(script);
-    registry.workflow::<Clumsy>(script).workflow::<Stumbling>(script).workflow::<Changed>(script)
+    let registry = registry.workflow::<Clumsy>(script).workflow::<Stumbling>(script);
+    registry.workflow::<Changed>(script).workflow::<Shrunk>(script)
 }
 
 async fn begin(client: &Client, what: &str) -> SagaId {
@@ -259,6 +281,33 @@ async fn code_that_no_longer_fits_a_journal_parks_that_saga_and_names_both_sides
     goes_on(&second, id).await;
     assert_eq!(script.log(), ["do old", "do end"]);
     second.shutdown().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn code_that_ends_before_its_journal_does_not_end_its_saga() {
+    let script = Script::new();
+    let engine = engine(&database().await, registry(&script)).await;
+    let client = engine.client();
+    let id = client.start(start("shrunk", &())).await.unwrap().id;
+    let view = held(&client, id).await;
+    assert_eq!(problem(&view), ("panicked", "at the end"));
+
+    IS_SHRUNK.store(true, Ordering::SeqCst);
+    act(&engine, id, Action::Retry).await;
+    let is_parked_again = |now: &SagaView| {
+        now.summary.ending.is_some()
+            || (now.summary.phase == Phase::Held && now.summary.rev > view.summary.rev + 1)
+    };
+    let view = until(&client, id, is_parked_again).await;
+    assert_eq!(view.summary.ending, None, "a step that the code does not have stays in force");
+    let (code, message) = problem(&view);
+    assert_eq!(code, "diverged");
+    assert!(message.contains("the journal has do, the code has nothing"), "{message}");
+
+    assert_eq!(act(&engine, id, Action::Cancel).await.told, Told::Taken);
+    ends(&client, id, Ending::Cancelled).await;
+    assert_eq!(script.log(), ["do kept", "do dropped", "undo dropped done", "undo kept done"]);
+    engine.shutdown().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

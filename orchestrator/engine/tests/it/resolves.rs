@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use engine::client::Told;
 use engine::event::Verdict;
-use engine::journal::Ending;
+use engine::journal::{Ending, Fact};
 use engine::operator::{Action, OperateError, Who};
 use engine::{Abort, Engine, Operator, Registry, Saga, SagaId, Workflow};
 
@@ -118,6 +118,35 @@ async fn a_stuck_undo_waits_for_a_person_who_retries_it_or_says_that_it_is_done(
     let audit = engine.operator().audit(id).await.unwrap();
     assert_eq!((&*audit[0].action, &*audit[0].reason), ("resolve", "a test"));
     assert_eq!(audit[0].audit_id, acted.audit_id);
+    engine.shutdown().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn of_two_verdicts_over_the_same_page_the_second_is_refused() {
+    let script = Script::new();
+    script.on("do b", [Answer::Panic]);
+    let url = database().await;
+    let (engine, id) = parked_on(&url, &script).await;
+    let seen = held(&engine.client(), id).await.summary.rev;
+    engine.crash();
+    // Nobody owns it for a while, and both operators see the same.
+    let operator = Operator::connect(&url).await.unwrap();
+    let act = |verdict| operator.act(id, resolve(3, verdict), who("a test"), Some(seen));
+    let (first, second) =
+        tokio::join!(act(Verdict::DidNotHappen), act(Verdict::Happened("B".into())));
+    assert_eq!((first.unwrap().told, second.unwrap().told), (Told::Pending, Told::Pending));
+
+    let engine = crate::harness::engine(&url, Registry::new().workflow::<Errand>(&script)).await;
+    ends(&engine.client(), id, Ending::Completed).await;
+    let history = engine.operator().history(id).await.unwrap().unwrap();
+    let refused = history.iter().flat_map(|entry| &entry.facts);
+    let refused: Vec<_> = refused
+        .filter_map(|fact| match fact {
+            Fact::Refused { code, .. } => Some(&**code),
+            _ => None,
+        })
+        .collect();
+    assert_eq!(refused, ["stale"]);
     engine.shutdown().await;
 }
 

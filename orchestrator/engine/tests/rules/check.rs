@@ -117,6 +117,14 @@ pub(crate) fn step(before: &State, event: &Event, facts: &[Fact], after: &State)
     if let Event::Message { id, message } = event {
         answered(before, *id, message, facts);
     }
+    if let (Event::Returned(_), Some(_)) = (event, &before.held) {
+        assert_eq!(facts, [], "what is parked ends when somebody has let it go");
+    }
+    if let (Event::Broken { step: Some(step), .. }, Some(_)) = (event, &before.turned)
+        && before.step(*step).is_some_and(|step| step.undone)
+    {
+        assert_eq!(facts, [], "what is undone holds up nothing");
+    }
     let may_let_go = matches!(
         event,
         Event::Message { message: Message::RetryNow { .. } | Message::Cancel { .. }, .. }

@@ -133,7 +133,8 @@ pub(crate) fn event_of(
             *leader = None;
             Event::Asked(Ask::Pivot)
         }
-        Happening::Return if runs => Event::Returned(Payload::null()),
+        // Also of code that was run before it was found not to fit.
+        Happening::Return if runs || state.held.is_some() => Event::Returned(Payload::null()),
         Happening::Outcome { pick, any, outcome } => outcome_of(state, pick, any, outcome)?,
         Happening::Due(now) => Event::Due { now: at(now) },
         Happening::Told(told) => {
