@@ -60,8 +60,17 @@ impl StoreError {
 
     /// Whether the server stopped the statement for taking too long.
     pub(crate) fn was_stopped(&self) -> bool {
+        self.has_code("57014")
+    }
+
+    /// Whether the server stopped it for waiting too long for what another session holds.
+    pub(crate) fn was_held_up(&self) -> bool {
+        self.has_code("55P03")
+    }
+
+    fn has_code(&self, code: &str) -> bool {
         let Self::Unavailable(error) = self else { return false };
-        error.as_database_error().and_then(|error| error.code()).is_some_and(|code| code == "57014")
+        error.as_database_error().and_then(|error| error.code()).is_some_and(|found| found == code)
     }
 
     /// Whether a row of that key was there already.

@@ -35,6 +35,8 @@ pub(crate) enum Written {
     Fenced,
     /// The database refuses this very record.
     Impossible(String),
+    /// The database can not write this very record now.
+    Late,
 }
 
 /// The way into a lane.

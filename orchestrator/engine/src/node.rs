@@ -6,7 +6,7 @@ use std::panic::AssertUnwindSafe;
 use std::sync::{Arc, PoisonError, RwLock};
 
 use time::OffsetDateTime;
-use tokio::sync::Notify;
+use tokio::sync::{Notify, Semaphore};
 use uuid::Uuid;
 
 use crate::batch::Batcher;
@@ -23,13 +23,15 @@ use crate::metrics::Meters;
 use crate::program::Registry;
 use crate::read_again;
 use crate::shard::{Mailbox, Shard};
-use crate::store::Store;
 use crate::store::lease::NodeName;
 use crate::store::load::Known;
+use crate::store::{POOL_CONNECTIONS_MAX, Store};
 use crate::suspects::{self, Found, Suspects};
 
 /// How many sagas are read in one go.
 const LOAD_PAGE: usize = 500;
+/// How many such goes at once: half of the connections are for everybody else.
+const LOADS_MAX: usize = POOL_CONNECTIONS_MAX as usize / 2;
 
 /// A saga to bring to memory, and the message that asks for it.
 pub(crate) type Wanted = (SagaId, Option<(Uuid, Message)>);
@@ -53,6 +55,7 @@ pub(crate) struct Node {
     pub(crate) shards_poke: Notify,
     /// What this node has the code of.
     pub(crate) known: Known,
+    loads: Semaphore,
     handlers: Arc<Handlers>,
     activities: HashMap<&'static str, Activity>,
     /// In the order of their ids: neighbours have different lanes.
@@ -101,6 +104,7 @@ impl Node {
             handlers,
             lanes,
             lease: Lease::new(),
+            loads: Semaphore::new(LOADS_MAX),
             hub: Arc::default(),
             suspects: Suspects::new(),
             meters,
@@ -212,6 +216,8 @@ impl Node {
         page: &[(SagaId, Arc<Mailbox>)],
         abandoned: bool,
     ) -> Result<(), StoreError> {
+        // Nobody closes it.
+        let _turn = self.loads.acquire().await;
         let ids: Vec<SagaId> = page.iter().map(|(id, _)| *id).collect();
         let loaded = self.store.load(shard.id, &ids).await?;
         let mut mailboxes: HashMap<SagaId, Arc<Mailbox>> = page.iter().cloned().collect();

@@ -42,9 +42,11 @@ impl Ownership {
 
     /// Renews the lease and looks after the shards, once.
     pub(crate) async fn run_once(&mut self) -> Result<(), StoreError> {
-        self.renew().await?;
+        let sent = self.renew().await?;
         let (shards, nodes) = self.connection.shards().await?;
         self.drop_lost(&shards);
+        // Only now: what another node has taken meanwhile must not go on calling the outside world.
+        self.node.lease.renewed(sent, self.ttl);
         let share = shards.len().div_ceil(nodes.max(1));
         let in_memory = self.node.owned();
         let owned: Vec<_> = in_memory.iter().filter(|shard| shard.is_open()).cloned().collect();
@@ -54,11 +56,11 @@ impl Ownership {
         Ok(())
     }
 
-    async fn renew(&mut self) -> Result<(), StoreError> {
+    /// When the renewal was sent.
+    async fn renew(&mut self) -> Result<Instant, StoreError> {
         let sent = Instant::now();
         self.connection.renew(&self.node.name, self.ttl).await?;
-        self.node.lease.renewed(sent, self.ttl);
-        Ok(())
+        Ok(sent)
     }
 
     /// Goes on until `leaving`, then hands everything over.
@@ -108,11 +110,13 @@ impl Ownership {
         }
     }
 
-    /// Shards that another node owns by now.
+    /// Shards that another node owns by now, and those that were taken before a standby took the server's place:
+    /// what their sagas wrote last may be missing.
     fn drop_lost(&self, rows: &[ShardRow]) {
         for shard in self.node.owned() {
             let row = rows.iter().find(|row| row.shard_id == shard.id);
-            if row.is_none_or(|row| row.fence != shard.fence) {
+            let is_of_now = shard.timeline == self.connection.timeline();
+            if !is_of_now || row.is_none_or(|row| row.fence != shard.fence) {
                 self.node.shard_lost(&shard);
             }
         }
@@ -150,7 +154,8 @@ impl Ownership {
 
     fn take(&self, Taken { shard_id, fence, abandoned }: Taken) {
         let lane = self.node.lane(shard_id);
-        let shard = Arc::new(Shard::new(shard_id, fence, lane, self.stopped.child_token()));
+        let (timeline, lost) = (self.connection.timeline(), self.stopped.child_token());
+        let shard = Arc::new(Shard::new(shard_id, fence, timeline, lane, lost));
         self.node.own(shard.clone());
         if abandoned {
             self.node.meters.takeovers.increment(1);

@@ -16,6 +16,7 @@ use crate::clock;
 use crate::event::Message;
 use crate::id::{SagaId, ShardId};
 use crate::lane::Lane;
+use crate::store::Timeline;
 
 /// How soon a saga is read again that could not be driven.
 const AGAIN_AFTER: Duration = Duration::from_secs(10);
@@ -25,6 +26,8 @@ const AGAIN_AFTER: Duration = Duration::from_secs(10);
 pub(crate) struct Shard {
     pub(crate) id: ShardId,
     pub(crate) fence: Uuid,
+    /// The line of the server's history on which it was taken.
+    pub(crate) timeline: Timeline,
     pub(crate) lane: Lane,
     /// Cancelled when another node owns the shard, or this node stops at once: nothing of it may
     /// be written any more.
@@ -71,10 +74,17 @@ impl Mailbox {
 }
 
 impl Shard {
-    pub(crate) fn new(id: ShardId, fence: Uuid, lane: Lane, lost: CancellationToken) -> Self {
+    pub(crate) fn new(
+        id: ShardId,
+        fence: Uuid,
+        timeline: Timeline,
+        lane: Lane,
+        lost: CancellationToken,
+    ) -> Self {
         Self {
             id,
             fence,
+            timeline,
             lane,
             lost,
             draining: AtomicBool::new(false),
@@ -254,7 +264,7 @@ mod tests {
 
     #[test]
     fn what_a_saga_had_read_before_it_broke_it_is_told_again() {
-        let shard = Shard::new(1, Uuid::nil(), Lane::to_nowhere(), CancellationToken::new());
+        let shard = Shard::new(1, Uuid::nil(), 1, Lane::to_nowhere(), CancellationToken::new());
         let (id, message) = (SagaId::new(1, clock::now()), Uuid::from_u128(1));
         let deliver = || shard.deliver(id, message, Message::Started);
         let mailbox = shard.activate(id).unwrap();

@@ -54,6 +54,16 @@ const SCAN_TIMEOUT: Duration = Duration::from_secs(12);
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(4);
 /// The same of what somebody asks who can ask another node instead.
 const LOOK_UP_TIMEOUT: Duration = Duration::from_secs(2);
+/// The first eight digits of the name of the log's file.
+const TIMELINE: &str = "\
+select ('x' || substr(pg_walfile_name(pg_current_wal_lsn()), 1, 8))::bit(32)::integer";
+
+/// What a server says to that which has no such thing, or keeps it to itself.
+const NO_TIMELINE: [&str; 3] = ["42883", "0A000", "42501"];
+
+/// See [`Store::timeline`].
+pub(crate) type Timeline = i32;
+
 /// How many connections the API shares.
 pub(crate) const POOL_CONNECTIONS_MAX: u32 = 8;
 
@@ -144,6 +154,18 @@ impl Store {
             Ok(connection) => Ok(connection?),
             Err(_) => Err(StoreError::unavailable(sqlx::Error::PoolTimedOut)),
         }
+    }
+
+    /// The line of the server's history that `connection` writes to: another one since a standby took its place
+    /// or a backup was restored, and what was written last may be missing there. A server that has no such
+    /// thing always says the same.
+    pub(crate) async fn timeline(connection: &mut PgConnection) -> Result<Timeline, StoreError> {
+        let asked = sqlx::query_scalar(TIMELINE).fetch_one(connection).await;
+        asked.or_else(|error| match error.as_database_error().and_then(|error| error.code()) {
+            Some(code) if NO_TIMELINE.contains(&&*code) => Ok(0),
+            // While it is a standby, say.
+            _ => Err(StoreError::unavailable(error)),
+        })
     }
 
     /// A listener with a connection of its own, which says so when that is lost.

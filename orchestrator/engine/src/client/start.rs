@@ -130,7 +130,7 @@ impl Client {
                 Err(StartError::Unavailable(StoreError::Unreadable(message)))
             }
             // Lost, or too slow: it may be there. The same key finds it.
-            Ok(Ok(Written::Fenced) | Err(_)) | Err(_) => Err(unavailable()),
+            Ok(Ok(Written::Fenced | Written::Late) | Err(_)) | Err(_) => Err(unavailable()),
         }
     }
 

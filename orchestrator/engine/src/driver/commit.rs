@@ -29,6 +29,7 @@ impl Driver {
                 taken.iter().for_each(|message| self.shard.undelivered(*message));
                 Err(Left::Done)
             }
+            Written::Late => Err(Left::Broken),
         }
     }
 
@@ -68,6 +69,7 @@ impl Driver {
         Some(Record {
             saga_id: self.id,
             fence: self.shard.fence,
+            timeline: self.shard.timeline,
             start: start.map(Box::new),
             entry,
             row: row.map(Box::new),

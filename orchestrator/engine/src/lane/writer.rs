@@ -18,6 +18,9 @@ use crate::store::record::{Record, Recorded, Recorder};
 
 /// A commit that takes longer is given up with its connection, and written again.
 const COMMIT_TIMEOUT: Duration = Duration::from_secs(12);
+/// How often a batch may be stopped by the server before it is written in parts: a server that is slow for a
+/// moment is no reason.
+const STOPS_MAX: u32 = 3;
 /// How long to wait before a lost connection is made again.
 const RECONNECT_AFTER: Duration = Duration::from_millis(100);
 
@@ -51,7 +54,7 @@ impl Writer {
         let started = Instant::now();
         self.meters.batch_size.record(batch.len() as f64);
         // What panics is a bug. It costs its batch, whose sagas are read again, and nobody their queue.
-        if AssertUnwindSafe(self.commit(batch, false)).catch_unwind().await.is_err() {
+        if AssertUnwindSafe(self.commit(batch, false, STOPS_MAX)).catch_unwind().await.is_err() {
             tracing::error!("a commit panicked: its sagas are read again");
             self.recorder = None;
             self.set_down(false);
@@ -60,13 +63,18 @@ impl Writer {
         self.meters.commit_seconds.record(started.elapsed());
     }
 
-    async fn commit(&mut self, mut batch: Vec<Queued>, mut is_repeat: bool) {
+    /// `stops_max`: after so many times that the server stopped it, it is written in parts.
+    async fn commit(&mut self, mut batch: Vec<Queued>, mut is_repeat: bool, stops_max: u32) {
+        let mut stops = 0;
         while !batch.is_empty() {
             let records: Vec<&Record> = batch.iter().map(|queued| &queued.record).collect();
             let recorded = self.attempt(&records, is_repeat).await;
             // A server may take connections and no writes: while its disk is full, say.
             let is_down = matches!(recorded, Err(StoreError::Unavailable(_)));
             self.set_down(is_down);
+            let is_stopped =
+                recorded.as_ref().is_err_and(|error| error.was_stopped() || error.was_held_up());
+            stops = if is_stopped { stops + 1 } else { 0 };
             match recorded {
                 Ok(recorded) => {
                     let held: HashSet<Uuid> = recorded.held.into_iter().collect();
@@ -93,6 +101,10 @@ impl Writer {
                         }
                     }
                     return answer(batch, &keyed);
+                }
+                // Somebody's session holds a row of it, say. That must not hold up the others.
+                Err(error) if stops == stops_max => {
+                    return self.isolate(batch, is_repeat, &error).await;
                 }
                 Err(StoreError::Unavailable(error)) => {
                     self.reconnect(&error).await;
@@ -137,6 +149,12 @@ impl Writer {
                 self.recorder.insert(recorder)
             }
         };
+        let is_of_now = |record: &&&Record| record.timeline == recorder.timeline;
+        if !records.iter().all(|record| is_of_now(&record)) {
+            // A fence of another line of history holds nothing: entries may be missing that came before.
+            let held = records.iter().filter(is_of_now).map(|record| record.fence).collect();
+            return Ok(Recorded { held, keyed: Vec::new() });
+        }
         match tokio::time::timeout(COMMIT_TIMEOUT, recorder.record(records, again)).await {
             Ok(recorded) => recorded,
             Err(_) => Err(StoreError::unavailable(sqlx::Error::PoolTimedOut)),
@@ -166,22 +184,28 @@ impl Writer {
         kept
     }
 
-    /// The database refuses the batch for a reason that will not pass: find the record it is for.
+    /// The database refuses the batch for a reason that will not pass, or not soon: find the record it is for.
     async fn isolate(&mut self, batch: Vec<Queued>, is_repeat: bool, error: &StoreError) {
         if let [queued] = &batch[..] {
             let cause = std::error::Error::source(error).map(ToString::to_string);
             let message = cause.unwrap_or_else(|| error.to_string());
             tracing::error!(saga = %queued.record.saga_id, error = message,
-                "the database refuses to record a saga");
+                "a saga can not be recorded");
+            // The others may be.
+            self.set_down(false);
+            let is_late = matches!(error, StoreError::Unavailable(_));
             for queued in batch {
-                let _ = queued.answer.send(Written::Impossible(message.clone()));
+                let _ = queued.answer.send(match is_late {
+                    true => Written::Late,
+                    false => Written::Impossible(message.clone()),
+                });
             }
             return;
         }
         let mut first = batch;
         let second = first.split_off(first.len() / 2);
         for half in [first, second] {
-            Box::pin(self.commit(half, is_repeat)).await;
+            Box::pin(self.commit(half, is_repeat, 1)).await;
         }
     }
 }
@@ -219,6 +243,7 @@ mod tests {
         let record = Record {
             saga_id: SagaId::new(1, at),
             fence: Uuid::nil(),
+            timeline: 1,
             start: None,
             entry: Some(entry),
             row: None,

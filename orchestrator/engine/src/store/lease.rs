@@ -9,8 +9,8 @@ use uuid::Uuid;
 use crate::clock;
 use crate::error::StoreError;
 use crate::id::ShardId;
-use crate::store::Store;
 use crate::store::inbox::{NOTIFY, SHARDS_CHANNEL};
+use crate::store::{Store, Timeline};
 
 /// `clock_timestamp()` and not `now()`, which stands still in a transaction.
 pub(crate) const RENEW: &str = "\
@@ -94,6 +94,8 @@ pub(crate) struct Taken {
 pub(crate) struct LeaseConnection {
     store: Store,
     connection: Option<PgConnection>,
+    /// Of the last connection.
+    timeline: Timeline,
 }
 
 /// How long a statement of the lease may take before its connection is given up.
@@ -101,7 +103,7 @@ const TIMEOUT: Duration = Duration::from_secs(2);
 
 impl LeaseConnection {
     pub(crate) fn new(store: Store) -> Self {
-        Self { store, connection: None }
+        Self { store, connection: None, timeline: 0 }
     }
 
     /// Runs `statement` on the connection; one that fails or takes too long costs the connection,
@@ -112,7 +114,11 @@ impl LeaseConnection {
     ) -> Result<T, StoreError> {
         let mut connection = match self.connection.take() {
             Some(connection) => connection,
-            None => self.store.connection().await?,
+            None => {
+                let mut connection = self.store.connection().await?;
+                self.timeline = Store::timeline(&mut connection).await?;
+                connection
+            }
         };
         match tokio::time::timeout(TIMEOUT, statement(&mut connection)).await {
             Ok(Ok(value)) => {
@@ -135,6 +141,11 @@ impl LeaseConnection {
         let (asked, there) = renewed.await?;
         clock::set(asked, there);
         Ok(())
+    }
+
+    /// The line of history that the last answer is of.
+    pub(crate) fn timeline(&self) -> Timeline {
+        self.timeline
     }
 
     /// All shards with their owners, and how many nodes are alive.

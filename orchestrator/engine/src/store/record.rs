@@ -14,13 +14,16 @@ use uuid::Uuid;
 use crate::boundary::Marks;
 use crate::error::StoreError;
 use crate::id::{SagaId, ShardId};
-use crate::store::Store;
 use crate::store::connections::answers;
 use crate::store::text::storable;
+use crate::store::{Store, Timeline};
 use crate::summary::Standing;
 use crate::view::Phase;
 
 use statement::{RECORD, RECORD_AGAIN, WeekStatement, unfenced};
+
+/// A lane's other sagas wait as long as one whose row somebody else holds.
+const LOCK_TIMEOUT: &str = "set lock_timeout = '2s'";
 
 /// What one saga has to write in one commit.
 #[derive(Debug)]
@@ -28,6 +31,8 @@ pub(crate) struct Record {
     pub(crate) saga_id: SagaId,
     /// The fence under which this node owns the saga's shard.
     pub(crate) fence: Uuid,
+    /// Where that fence is from.
+    pub(crate) timeline: Timeline,
     /// The saga itself, when it starts.
     pub(crate) start: Option<Box<NewSaga>>,
     pub(crate) entry: Option<NewEntry>,
@@ -140,6 +145,8 @@ select k.saga_id from saga.start_key k
 #[derive(Debug)]
 pub(crate) struct Recorder {
     pub(super) connection: PgConnection,
+    /// The line of history that it writes to.
+    pub(crate) timeline: Timeline,
     used_at: Instant,
     /// The statement for the last week that all records of a batch were of.
     week: Option<WeekStatement>,
@@ -157,10 +164,13 @@ const PLANNED_FOR_GOOD_AT: usize = 16_384;
 impl Recorder {
     pub(crate) async fn open(store: &Store) -> Result<Self, StoreError> {
         let mut connection = store.connection().await?;
+        connection.execute(LOCK_TIMEOUT).await?;
         if crate::planted!(AsyncCommit) {
             connection.execute("set synchronous_commit = off").await?;
         }
-        Ok(Self { connection, used_at: Instant::now(), week: None, recorded: 0, plan_at: 1 })
+        let timeline = Store::timeline(&mut connection).await?;
+        let used_at = Instant::now();
+        Ok(Self { connection, timeline, used_at, week: None, recorded: 0, plan_at: 1 })
     }
 
     /// Whether there is still a server at the other end.

@@ -154,7 +154,9 @@ async fn a_lane_comes_to_look_rows_up_by_key_also_if_there_were_none_when_it_beg
 /// The plan that a lane's session keeps for its statement.
 async fn plan_kept(connection: &mut PgConnection) -> String {
     let name = "select name from pg_prepared_statements where statement like '%start_key%'";
-    let name: String = sqlx::query_scalar(name).fetch_one(&mut *connection).await.unwrap();
+    // Not kept itself: it speaks of that table too.
+    let name = sqlx::query_scalar(name).persistent(false).fetch_one(&mut *connection);
+    let name: String = name.await.unwrap();
     let none = vec!["'{}'"; 44].join(", ");
     let explain = AssertSqlSafe(format!("explain execute {name} ({none})"));
     let lines: Vec<String> =
@@ -179,6 +181,7 @@ fn starting(fence: Uuid, at: OffsetDateTime) -> Record {
     Record {
         saga_id,
         fence,
+        timeline: 0,
         start: Some(Box::new(start)),
         entry: Some(entry),
         row: Some(Box::new(NewRow { standing, rev: 1, changed_at: at })),

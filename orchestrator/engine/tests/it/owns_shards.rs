@@ -5,10 +5,10 @@ use std::time::Duration;
 
 use engine::journal::Ending;
 use engine::{Engine, SagaId};
-use sqlx::{Connection, PgConnection};
+use sqlx::{Connection, Executor, PgConnection};
 use tokio::time::Instant;
 
-use crate::harness::{SOON, database, ended, ends, engine, start, with_key};
+use crate::harness::{LEASE_TTL, SOON, database, ended, ends, engine, start, with_key};
 use crate::stock::{Order, Stock, registry};
 
 /// Waits until the nodes own so many shards each, in any order.
@@ -233,6 +233,37 @@ async fn sagas_that_had_no_time_to_move_are_not_parked() {
         ends(&last.client(), id, Ending::Completed).await;
     }
     last.shutdown().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_node_that_was_replaced_calls_nobody_when_the_database_answers_again() {
+    let url = database().await;
+    let stock = Stock::open();
+    let engine = engine(&url, registry(&stock)).await;
+    let mut database = PgConnection::connect(&url).await.unwrap();
+    let mut away = database.begin().await.unwrap();
+    away.execute("lock table saga.node in access exclusive mode").await.unwrap();
+    // It can not renew its lease, and knows that it may have been replaced when it has run out.
+    tokio::time::sleep(LEASE_TTL).await;
+    let id = engine.client().start(start("take-many", &Order::of(1))).await.unwrap().id;
+    let replaced = "
+        with another as (
+            insert into saga.node (node_id, name, version, workflows, started_at, lease_until)
+            values (gen_random_uuid(), 'another', '1', '{}', now(), clock_timestamp() + interval '4 s')
+            returning node_id
+        )
+        update saga.shard set fence = gen_random_uuid(), node_id = another.node_id from another";
+    away.execute(replaced).await.unwrap();
+    away.commit().await.unwrap();
+    let deadline = Instant::now() + SOON;
+    while engine.sagas_in_memory() > 0 {
+        assert!(Instant::now() < deadline, "it goes on with what is another's");
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    assert_eq!(*stock.calls.lock().unwrap(), 0, "it has called the outside world");
+    // Until that one is gone too.
+    ends(&engine.client(), id, Ending::Completed).await;
+    engine.shutdown().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
