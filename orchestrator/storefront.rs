@@ -54,6 +54,7 @@ impl Storefront {
         let (kept_events, queue) = mpsc::channel(EVENTS_WAITING_MAX);
         tokio::spawn(payment_events::tell(sagas.clone(), shop.clone(), queue));
         tokio::spawn(payment_events::tell_again(shop.clone(), kept_events.downgrade()));
+        tokio::spawn(payment_events::follow_refunds(shop.clone(), stopping.clone()));
         let streams = Arc::new(Semaphore::new(STREAMS_MAX));
         Self { sagas, shop, kept_events, streams, stopping }
     }

@@ -18,9 +18,11 @@ mod change;
 mod event;
 mod find;
 mod record;
+mod refunds;
 
 pub use event::{Book, RecordedEvent, StoredEvent};
 pub use find::Payment;
+pub use refunds::{REFUND_EVENTS, RefundEvent};
 
 pub(crate) use change::{PaymentChange, PaymentStatus, RefundRow};
 
@@ -92,6 +94,7 @@ impl PaymentStore {
     /// Every statement, to be prepared by a test.
     #[doc(hidden)]
     pub fn statements() -> Vec<&'static str> {
-        [&change::STATEMENTS[..], &event::STATEMENTS, &find::STATEMENTS].concat()
+        [&change::STATEMENTS[..], &event::STATEMENTS, &find::STATEMENTS, &refunds::STATEMENTS]
+            .concat()
     }
 }

@@ -16,6 +16,8 @@ use crate::payment_gateway::intent::{Intent, IntentStatus, Refund};
 use crate::payment_gateway::{NewRefund, PaymentGateway};
 use crate::payment_store::{PaymentChange, PaymentStatus, PaymentStore, RefundRow};
 
+mod refunds;
+
 /// What an operator reads: "waiting for the payment gateway".
 pub const DEPENDENCY: &str = "payment gateway";
 

@@ -10,6 +10,8 @@ mod customer_acts;
 mod events;
 #[path = "payment_steps/old_attempts.rs"]
 mod old_attempts;
+#[path = "payment_steps/refunds.rs"]
+mod refunds;
 #[path = "payment_steps/shop.rs"]
 mod shop;
 #[path = "payment_steps/undoes.rs"]

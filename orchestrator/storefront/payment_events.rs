@@ -1,11 +1,14 @@
 //! The payment gateway's webhook: checked, kept, answered, and only then told to the saga, which asks
 //! the gateway itself. An event is a hint, never a fact.
 
+mod follow_refunds;
 mod tell;
 
+pub(super) use follow_refunds::follow_refunds;
 pub(super) use tell::{Kept, tell, tell_again};
 
 use activities::payment_gateway::signature::EventError;
+use activities::payment_store::REFUND_EVENTS;
 use axum::extract::{Request, State};
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
@@ -30,6 +33,8 @@ pub(super) async fn take(
     let (id, kind) = (event.id.clone(), event.kind.clone());
     let kept = shop.shop.record_event(event).await.map_err(|trouble| of_trouble(&trouble))?;
     match kept.whose {
+        // Our book follows it, whatever its saga is at, and long after.
+        Some(_) if REFUND_EVENTS.contains(&kind.as_str()) => {}
         Some((_, saga)) => {
             // The task that takes them ends with the program only.
             let _ = shop.kept_events.send(Kept::new(saga, id, &kind, kept.book)).await;

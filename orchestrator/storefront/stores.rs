@@ -47,7 +47,12 @@ pub(crate) trait Stores: Send + Sync {
     fn events_agreed(&self, ids: Vec<String>) -> BoxFuture<'_, Result<Vec<String>, DatabaseError>>;
     /// Takes the events off the queue of reconciliation.
     fn events_processed(&self, ids: Vec<String>) -> BoxFuture<'_, Result<(), DatabaseError>>;
-    /// Events that came in this time and are still in that queue.
+    /// Lets our book follow the refunds that events of this time tell of.
+    fn follow_refunds(
+        &self,
+        received: Range<OffsetDateTime>,
+    ) -> BoxFuture<'_, Result<(), DatabaseError>>;
+    /// Events that came in this time and are still in that queue, but for those of refunds.
     fn events_unprocessed(
         &self,
         received: Range<OffsetDateTime>,
@@ -109,6 +114,13 @@ impl Stores for RealStores {
 
     fn events_processed(&self, ids: Vec<String>) -> BoxFuture<'_, Result<(), DatabaseError>> {
         Box::pin(async move { self.payments.store.mark_processed(&ids).await })
+    }
+
+    fn follow_refunds(
+        &self,
+        received: Range<OffsetDateTime>,
+    ) -> BoxFuture<'_, Result<(), DatabaseError>> {
+        Box::pin(self.payments.follow_refunds(received))
     }
 
     fn events_unprocessed(

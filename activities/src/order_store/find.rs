@@ -13,7 +13,11 @@ pub(super) const STATEMENTS: [&str; 2] = [FIND, LINES];
 
 const FIND: &str = "
     select id, customer_id, saga_id, orders.status, cancel_reason, orders.currency, total,
-           orders.created_at, payment.status as payment_status, payment.captured, payment.refunded
+           orders.created_at, payment.status as payment_status, payment.captured, payment.refunded,
+           (
+               select sum(amount)::bigint from orders.refund
+               where refund.order_id = orders.id and refund.status in ('requested', 'pending')
+           ) as refunding
     from orders.orders
     left join orders.payment on payment.order_id = orders.id
     where id = $1 and ($2::text is null or customer_id = $2)";
@@ -70,6 +74,8 @@ pub struct OrderPayment {
     pub captured: Money,
     /// Given back of that.
     pub refunded: Money,
+    /// More of it, on its way back.
+    pub refunding: Money,
 }
 
 #[derive(sqlx::FromRow)]
@@ -86,6 +92,7 @@ struct Row {
     payment_status: Option<String>,
     captured: Option<i64>,
     refunded: Option<i64>,
+    refunding: Option<i64>,
 }
 
 #[derive(sqlx::FromRow)]
@@ -122,6 +129,7 @@ impl Row {
             status,
             captured: money(self.captured),
             refunded: money(self.refunded),
+            refunding: money(self.refunding),
         });
         let line = |line: LineRow| PricedLine {
             sku: line.sku,

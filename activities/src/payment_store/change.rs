@@ -44,7 +44,8 @@ const CHANGE: &str = "
           end
     returning order_id";
 
-/// By the gateway's id: a refund that is seen again has another status at most.
+/// By the gateway's id: a refund that is seen again has another status at most, and never one that
+/// came before: whoever asked earlier may write later. Answers those that are new or changed.
 const REFUND: &str = "
     insert into orders.refund as refund (id, order_id, amount, reason, status, gateway_refund_id)
     select gen_random_uuid(), seen.order_id, seen.amount, seen.reason, seen.status,
@@ -55,7 +56,13 @@ const REFUND: &str = "
     order by seen.gateway_refund_id
     on conflict (gateway_refund_id) do update
     set status = excluded.status, updated_at = now()
-    where refund.status <> excluded.status";
+    where case refund.status
+              when 'failed' then false
+              when 'canceled' then false
+              when 'succeeded' then excluded.status in ('failed', 'canceled')
+              else refund.status <> excluded.status
+          end
+    returning gateway_refund_id, status";
 
 const SUM_REFUNDS: &str = "
     update orders.payment
@@ -97,6 +104,7 @@ pub(crate) struct PaymentChange {
 pub(crate) struct RefundRow {
     order_id: OrderId,
     amount: i64,
+    reason: &'static str,
     status: &'static str,
     gateway_refund_id: String,
 }
@@ -126,13 +134,20 @@ impl PaymentChange {
 }
 
 impl RefundRow {
+    /// One that takes a checkout back.
     pub(crate) fn new(order_id: OrderId, refund: &Refund) -> Self {
         Self {
             order_id,
             amount: refund.amount,
+            reason: "checkout_undone",
             status: refund.status.name(),
             gateway_refund_id: refund.id.clone(),
         }
+    }
+
+    /// One that the gateway tells of. If it is new to our book, somebody made it there.
+    pub(super) fn seen(order_id: OrderId, refund: &Refund) -> Self {
+        Self { reason: "made_at_gateway", ..Self::new(order_id, refund) }
     }
 }
 
@@ -171,22 +186,22 @@ pub(super) async fn change(
     Ok(rows.into_iter().map(|(order_id,): (Uuid,)| OrderId(order_id)).collect())
 }
 
-/// Writes refunds and sums them up.
+/// Writes refunds and sums them up; answers the ids and states of those that are new or changed.
 pub(super) async fn refund(
     connection: &mut PgConnection,
     refunds: &[&RefundRow],
-) -> Result<(), sqlx::Error> {
+) -> Result<Vec<(String, String)>, sqlx::Error> {
     let order_ids: Vec<Uuid> = refunds.iter().map(|refund| refund.order_id.0).collect();
-    sqlx::query(REFUND)
+    let changed = sqlx::query_as(REFUND)
         .bind(&order_ids)
         .bind(refunds.iter().map(|refund| refund.amount).collect::<Vec<_>>())
-        .bind(vec!["checkout_undone"; refunds.len()])
+        .bind(refunds.iter().map(|refund| refund.reason).collect::<Vec<_>>())
         .bind(refunds.iter().map(|refund| refund.status).collect::<Vec<_>>())
         .bind(refunds.iter().map(|refund| refund.gateway_refund_id.as_str()).collect::<Vec<_>>())
-        .execute(&mut *connection)
+        .fetch_all(&mut *connection)
         .await?;
     sqlx::query(SUM_REFUNDS).bind(order_ids).execute(connection).await?;
-    Ok(())
+    Ok(changed)
 }
 
 struct Columns<'a> {

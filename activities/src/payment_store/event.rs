@@ -9,7 +9,7 @@ use sqlx::AssertSqlSafe;
 use time::OffsetDateTime;
 use uuid::Uuid;
 
-use super::PaymentStore;
+use super::{PaymentStore, REFUND_EVENTS};
 use crate::database::{Database, DatabaseError};
 use crate::order::OrderId;
 use crate::payment_gateway::signature::Event;
@@ -65,6 +65,7 @@ const PROCESSED: &str = "
     where id = any($1)
     returning id";
 
+/// Not those of refunds: no saga is told of them.
 const UNPROCESSED: &str = "
     select event.id, event.type as kind, event.intent_id, event.created, event.received_at,
            orders.saga_id
@@ -72,8 +73,9 @@ const UNPROCESSED: &str = "
     left join orders.payment on payment.intent_id = event.intent_id
     left join orders.orders on orders.id = payment.order_id
     where event.processed_at is null and event.received_at >= $1 and event.received_at < $2
+      and event.type <> all($3)
     order by event.received_at
-    limit $3";
+    limit $4";
 
 /// An event that is kept now.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -156,14 +158,15 @@ impl PaymentStore {
         Ok(())
     }
 
-    /// Events that came in this time and that nobody has dealt with, the oldest first.
+    /// Events that came in this time and that nobody has dealt with, the oldest first. Those of
+    /// refunds are [`PaymentStore::refund_events`].
     pub async fn unprocessed_events(
         &self,
         received: Range<OffsetDateTime>,
         limit: u32,
     ) -> Result<Vec<StoredEvent>, DatabaseError> {
         let query = sqlx::query_as(UNPROCESSED).bind(received.start).bind(received.end);
-        let query = query.bind(i64::from(limit));
+        let query = query.bind(&REFUND_EVENTS[..]).bind(i64::from(limit));
         self.database.fetch_all(query).await
     }
 }

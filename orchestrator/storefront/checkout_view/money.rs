@@ -39,20 +39,17 @@ impl Money {
 /// Where the money is. Never `not_charged` from the moment a charge is sent until its outcome is
 /// known: what nobody can tell is `checking`.
 pub(super) fn of(view: &SagaView, books: Option<Money>) -> Money {
-    let mut charges: Vec<_> = charges(view).collect();
-    if let Some(captured) = charges.iter().find(|charge| is_captured(charge)) {
-        return match (captured.state, view.summary.direction, view.summary.ending) {
-            (StepState::Undone, _, _) => Money::Refunded,
-            (StepState::Undoing, _, _) | (_, Direction::Backward, None) => Money::Refunding,
+    let Some(charge) = decisive(view) else { return Money::NotCharged };
+    match charge.state {
+        // Cancelled, or given back: on its way, with the customer, or come back to us.
+        StepState::Undone => books.unwrap_or(Money::Checking),
+        StepState::Undoing if is_captured(charge) => Money::Refunding,
+        _ if is_captured(charge) => match (view.summary.direction, view.summary.ending) {
+            (Direction::Backward, None) => Money::Refunding,
             _ => Money::Charged,
-        };
-    }
-    let Some(last) = charges.pop() else { return Money::NotCharged };
-    match last.state {
+        },
         // A charge fails only once its intent is cancelled.
         StepState::Rejected => Money::NotCharged,
-        // Undone without anybody having seen its outcome: cancelled, or given back.
-        StepState::Undone => books.unwrap_or(Money::Checking),
         StepState::Running
         | StepState::Waiting
         | StepState::Retrying
@@ -66,18 +63,23 @@ pub(super) fn of(view: &SagaView, books: Option<Money>) -> Money {
 
 /// Whether only our books can tell.
 pub(in crate::storefront) fn needs_books(view: &SagaView) -> bool {
-    let last = charges(view).next_back();
-    last.is_some_and(|last| last.state == StepState::Undone) && !charges(view).any(is_captured)
+    decisive(view).is_some_and(|charge| charge.state == StepState::Undone)
+}
+
+/// The charge that took the money, else the last.
+fn decisive(view: &SagaView) -> Option<&StepView> {
+    charges(view).find(|charge| is_captured(charge)).or_else(|| charges(view).next_back())
 }
 
 /// Where the money is by our books. `None`: no payment was ever prepared.
 pub(in crate::storefront) fn in_books(payment: Option<&OrderPayment>) -> Money {
     let Some(payment) = payment else { return Money::NotCharged };
-    match (payment.captured.value, payment.refunded.value, payment.status.as_str()) {
-        (0, _, "created" | "declined" | "voided") => Money::NotCharged,
-        (0, _, _) => Money::Checking,
-        (captured, refunded, _) if refunded >= captured => Money::Refunded,
-        (_, 1.., _) => Money::Refunding,
+    let (refunded, refunding) = (payment.refunded.value, payment.refunding.value);
+    match (payment.captured.value, payment.status.as_str()) {
+        (0, "created" | "declined" | "voided") => Money::NotCharged,
+        (0, _) => Money::Checking,
+        (captured, _) if refunded >= captured => Money::Refunded,
+        _ if refunded + refunding > 0 => Money::Refunding,
         _ => Money::Charged,
     }
 }

@@ -19,9 +19,9 @@ use crate::storefront::{Sagas, Stores};
 const TELL_MAX: usize = 256;
 
 /// How long an event is kept before it counts as not told, and how often that is looked at.
-const TELL_AGAIN_AFTER: Duration = Duration::from_secs(5);
+pub(super) const TELL_AGAIN_AFTER: Duration = Duration::from_secs(5);
 /// How long it is told again and again. Its saga has asked the gateway by itself by then.
-const TELL_AGAIN_FOR: Duration = Duration::from_mins(20);
+pub(super) const TELL_AGAIN_FOR: Duration = Duration::from_mins(20);
 
 /// What message ids derive from: the same event twice is one message.
 const EVENTS: Uuid = Uuid::from_bytes(*b"amends\0gw-events");

@@ -225,6 +225,10 @@ impl Stores for TeaShop {
         Box::pin(async { Ok(()) })
     }
 
+    fn follow_refunds(&self, _: Range<OffsetDateTime>) -> BoxFuture<'_, Result<(), DatabaseError>> {
+        Box::pin(async { Ok(()) })
+    }
+
     fn events_unprocessed(
         &self,
         _: Range<OffsetDateTime>,
