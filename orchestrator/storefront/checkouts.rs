@@ -67,7 +67,9 @@ pub(super) async fn start(
         // The price was fixed when the key was first used: what changed since does not matter.
         Err(problem) => match shop.sagas.find(key).await {
             Ok(Some(id)) => (id, true),
-            Ok(None) | Err(_) => return Err(problem),
+            Ok(None) => return Err(problem),
+            // The problem may say that nothing was started, and nobody knows.
+            Err(error) => return Err(store_problem(&error)),
         },
     };
     let view = match (wait.0, existing) {

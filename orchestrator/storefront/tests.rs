@@ -83,6 +83,17 @@ async fn a_replay_does_not_meet_the_new_price() {
 }
 
 #[tokio::test]
+async fn nobody_is_told_that_nothing_was_started_while_nobody_knows() {
+    let world = World::new();
+    world.started("anna").await;
+    *world.shop.price.lock().unwrap() = None;
+    *world.engine.away.lock().unwrap() = true;
+    let again = world.post("anna", "/v1/checkouts", "k", &tea()).await;
+    is_problem(&again, 503, "unavailable");
+    assert_eq!(again.body["retry"]["same_key"], true);
+}
+
+#[tokio::test]
 async fn a_refused_checkout_starts_nothing_and_uses_up_no_key() {
     let world = World::new();
     let mut coffee = tea();

@@ -36,6 +36,8 @@ pub(super) struct Engine {
     pub(super) sagas: Mutex<Vec<(StartKey, SagaView)>>,
     pub(super) signals: Mutex<Vec<(SagaId, String)>>,
     pub(super) busy: Mutex<bool>,
+    /// Nothing can be read of what was started.
+    pub(super) away: Mutex<bool>,
 }
 
 pub(super) fn end(view: &mut SagaView) {
@@ -48,6 +50,11 @@ impl Engine {
     pub(super) fn find_view(&self, id: SagaId) -> Option<SagaView> {
         let sagas = self.sagas.lock().unwrap();
         sagas.iter().find(|(_, view)| view.summary.id == id).map(|(_, view)| view.clone())
+    }
+
+    fn is_away(&self) -> Result<(), StoreError> {
+        let closed = || StoreError::Unavailable(Arc::new(sqlx::Error::PoolClosed));
+        if *self.away.lock().unwrap() { Err(closed()) } else { Ok(()) }
     }
 
     pub(super) fn change(&self, id: SagaId, by: impl FnOnce(&mut SagaView)) {
@@ -88,11 +95,11 @@ impl Sagas for Engine {
             (&k.scope, &k.key, k.fingerprint) == (&key.scope, &key.key, key.fingerprint)
         };
         let found = sagas.iter().find(|(k, _)| same(k)).map(|(_, view)| view.summary.id);
-        Box::pin(async move { Ok(found) })
+        Box::pin(async move { self.is_away().map(|()| found) })
     }
 
     fn view(&self, id: SagaId) -> BoxFuture<'_, Result<Option<SagaView>, StoreError>> {
-        Box::pin(async move { Ok(self.find_view(id)) })
+        Box::pin(async move { self.is_away().map(|()| self.find_view(id)) })
     }
 
     fn wait(
@@ -102,6 +109,7 @@ impl Sagas for Engine {
         _: Duration,
     ) -> BoxFuture<'_, Result<Option<SagaView>, StoreError>> {
         Box::pin(async move {
+            self.is_away()?;
             let is_open = self.find_view(id).is_some_and(|view| view.summary.ending.is_none());
             if is_open && matches!(what, WaitFor::End | WaitFor::Change(_)) {
                 self.change(id, end);
