@@ -75,9 +75,9 @@ enum PartState {
     Undone,
 }
 
-/// A checkout that was accepted a moment ago.
-pub(super) fn accepted(id: SagaId) -> Value {
-    let (status, money) = (Status::Processing, Money::NotCharged);
+/// A checkout that was accepted, before anything is seen of it.
+pub(super) fn accepted(id: SagaId, money: Money) -> Value {
+    let status = Status::Processing;
     json!({
         "id": id,
         "status": status,

@@ -72,18 +72,23 @@ pub(super) async fn start(
             Err(error) => return Err(store_problem(&error)),
         },
     };
-    let view = match (wait.0, existing) {
-        (Some(time), _) if !time.is_zero() => shop.wait(id, WaitFor::End, time).await,
-        (_, true) => shop.sagas.view(id).await.map_err(|error| store_problem(&error)),
-        (_, false) => Ok(None),
+    let accepted = |money| {
+        let body = axum::Json(checkout_view::accepted(id, money));
+        (StatusCode::ACCEPTED, body).into_response()
     };
-    if existing && matches!(view, Ok(None)) {
-        return Err(Problem::new(&KEY_EXPIRED));
-    }
-    // It is started, whatever can be seen of it now.
-    let mut response = match view.ok().flatten() {
-        Some(view) => shop.answer(&view).await,
-        None => (StatusCode::ACCEPTED, axum::Json(checkout_view::accepted(id))).into_response(),
+    let view = match (wait.0, existing) {
+        (Some(time), _) if !time.is_zero() => Some(shop.wait(id, WaitFor::End, time).await),
+        (_, true) => Some(shop.sagas.view(id).await.map_err(|error| store_problem(&error))),
+        (_, false) => None,
+    };
+    let mut response = match view {
+        // A moment ago.
+        None => accepted(Money::NotCharged),
+        Some(Ok(Some(view))) => shop.answer(&view).await,
+        Some(Ok(None)) if existing => return Err(Problem::new(&KEY_EXPIRED)),
+        Some(Err(problem)) if existing => return Err(problem),
+        // It is started, and nothing can be seen of how far it is.
+        Some(Ok(None) | Err(_)) => accepted(Money::Checking),
     };
     let headers = response.headers_mut();
     if let Ok(location) = HeaderValue::from_str(&format!("/v1/checkouts/{id}")) {

@@ -94,6 +94,18 @@ async fn nobody_is_told_that_nothing_was_started_while_nobody_knows() {
 }
 
 #[tokio::test]
+async fn nobody_is_told_that_they_are_not_charged_while_nobody_knows() {
+    let world = World::new();
+    *world.engine.away.lock().unwrap() = true;
+    let new = world.post("anna", "/v1/checkouts?wait=10", "k", &tea()).await;
+    assert_eq!((new.status.as_u16(), &new.body["money"]), (202, &json!("checking")));
+    for path in ["/v1/checkouts?wait=10", "/v1/checkouts"] {
+        let again = world.post("anna", path, "k", &tea()).await;
+        is_problem(&again, 503, "unavailable");
+    }
+}
+
+#[tokio::test]
 async fn a_refused_checkout_starts_nothing_and_uses_up_no_key() {
     let world = World::new();
     let mut coffee = tea();
