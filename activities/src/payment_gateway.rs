@@ -60,8 +60,8 @@ pub struct NewIntent<'a> {
     pub currency: &'a str,
     /// For `metadata[order_id]`.
     pub order_id: &'a str,
-    /// For `metadata[saga_id]`.
-    pub saga_id: &'a str,
+    /// For `metadata[saga_root]`: what the saga's keys derive from.
+    pub saga_root: &'a str,
 }
 
 /// What is given back.
@@ -104,7 +104,7 @@ impl PaymentGateway {
             ("capture_method", "automatic"),
             ("payment_method_types[]", "card"),
             ("metadata[order_id]", new.order_id),
-            ("metadata[saga_id]", new.saga_id),
+            ("metadata[saga_root]", new.saga_root),
         ];
         let call = Call::post(Endpoint::CreateIntent, "/v1/payment_intents", &fields, Some(key));
         let intent: Intent = self.call(call, deadline).await?;

@@ -15,12 +15,12 @@ impl ChargePayment {
     ) -> Result<Self, Failure> {
         let (gateway, mut anew) = (&payments.gateway, self.clone());
         if !is_untouched(&gateway.get_intent(&self.intent_id, attempt.deadline).await?) {
-            let (order_id, saga_id) = (self.order_id.to_string(), attempt.saga_id.to_string());
+            let (order_id, saga_root) = (self.order_id.to_string(), attempt.root.to_string());
             let new = NewIntent {
                 amount: self.amount.value,
                 currency: self.amount.currency.code(),
                 order_id: &order_id,
-                saga_id: &saga_id,
+                saga_root: &saga_root,
             };
             anew.intent_id = gateway.create_intent(new, &attempt.key(), attempt.deadline).await?.id;
         }

@@ -174,12 +174,13 @@ impl PreparePayment {
         attempt: &Attempt,
         key: &str,
     ) -> Result<Intent, GatewayFailure> {
-        let (order_id, saga_id) = (self.order_id.to_string(), attempt.saga_id.to_string());
+        // Nothing that is another after a start was lost and sent again: its key is the same then.
+        let (order_id, saga_root) = (self.order_id.to_string(), attempt.root.to_string());
         let new = NewIntent {
             amount: self.amount.value,
             currency: self.amount.currency.code(),
             order_id: &order_id,
-            saga_id: &saga_id,
+            saga_root: &saga_root,
         };
         payments.gateway.create_intent(new, key, attempt.deadline).await
     }

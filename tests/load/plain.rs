@@ -124,7 +124,7 @@ impl Plain {
     async fn pay(&self, checkout: &Checkout) -> anyhow::Result<()> {
         let order = checkout.order_id.to_string();
         let (amount, currency) = (checkout.total.value, checkout.currency.code());
-        let new = NewIntent { amount, currency, order_id: &order, saga_id: &order };
+        let new = NewIntent { amount, currency, order_id: &order, saga_root: &order };
         let (create, confirm) = (format!("{order}/create"), format!("{order}/confirm"));
         let within = || Instant::now() + CALL_TIMEOUT;
         let intent = self.gateway.create_intent(new, &create, within()).await.map_err(failed)?;

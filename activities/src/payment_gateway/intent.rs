@@ -28,7 +28,7 @@ pub struct Intent {
     /// Why the last confirmation failed.
     #[serde(default)]
     pub last_payment_error: Option<CardError>,
-    /// What we gave it: `order_id`, `saga_id`.
+    /// What we gave it: `order_id`, `saga_root`.
     #[serde(default)]
     pub metadata: BTreeMap<String, String>,
 }

@@ -1,8 +1,9 @@
 //! After a day the gateway has forgotten its keys: what is old is asked about first.
 
 use activities::PreparedPayment;
-use engine::{Activity, Outcome, Undo};
+use engine::{Activity, Outcome, SagaId, Undo};
 use serde_json::json;
+use sqlx::{Connection, PgConnection};
 
 use crate::shop::{Shop, once};
 
@@ -70,4 +71,19 @@ async fn an_old_undo_gives_back_once() {
     let undo = charge.undo(&shop.payments, &attempt, Outcome::Done(&captured)).await;
     assert!(undo.is_ok(), "{undo:?}");
     assert_eq!(shop.ledger(&placed).await, (4200, 4200));
+}
+
+#[tokio::test]
+async fn a_start_that_was_lost_and_sent_again_finds_the_intent_of_the_first() {
+    let shop = Shop::open().await;
+    let (placed, charge) = shop.prepare("pm_card_visa").await;
+    // All databases lose their newest rows: the customer's key makes the same order again.
+    let mut connection = PgConnection::connect(&shop.url).await.unwrap();
+    sqlx::query("delete from orders.payment").execute(&mut connection).await.unwrap();
+    let mut attempt = placed.attempt(3, 1);
+    let first = std::mem::replace(&mut attempt.saga_id, SagaId::new(2, engine::now()));
+    assert_ne!(attempt.saga_id, first);
+    let again = placed.prepare().run(&shop.payments, &attempt).await.unwrap();
+    assert_eq!(again.intent_id, charge.intent_id);
+    assert_eq!(shop.intents(&placed).await.len(), 1);
 }

@@ -247,7 +247,9 @@ pub struct Attempt {
     pub intended_at: OffsetDateTime,
     /// When this attempt is cut off.
     pub deadline: Instant,
-    pub(crate) root: Uuid,
+    /// What the keys derive from. Of the start key when there is one, so that a start that was lost
+    /// with its database and sent again has the same, under another `saga_id`.
+    pub root: Uuid,
 }
 
 impl Attempt {
@@ -264,8 +266,8 @@ impl Attempt {
     }
 
     /// The idempotency key of the action: 32 hexadecimal digits, the same at each attempt of this
-    /// step. It derives from the start key when there is one, so a start that was lost with its
-    /// database and sent again acts under the same keys.
+    /// step. What is sent under it must be the same each time too, so nothing of it may derive from
+    /// `saga_id`: see [`Attempt::root`].
     pub fn key(&self) -> String {
         if crate::planted!(NewKeyPerAttempt) {
             return Uuid::new_v4().simple().to_string();
