@@ -3,6 +3,7 @@
 //! It knows what an answer means for the money ([`answer::classify`]); what a saga does with it is
 //! the activities' business.
 
+use std::ops::{Bound, RangeBounds};
 use std::time::Duration;
 
 use reqwest::Method;
@@ -31,9 +32,7 @@ pub use breaker::OPEN_FOR;
 
 /// A page of a list: as much as the gateway gives at once.
 const PAGE: usize = 100;
-/// So many pages of intents are looked through, newest first, before the search is given up.
-const PAGES_MAX: usize = 200;
-/// So often one of them is asked for. A search that began anew at each fault would not get to the end
+/// So often one is asked for. A search that began anew at each fault would not get to the end
 /// of a long list.
 const PAGE_TRIES: u32 = 5;
 /// The first wait between two tries; each is twice as long as the one before.
@@ -159,22 +158,25 @@ impl PaymentGateway {
         self.act(Endpoint::GetIntent, intent_id, "", &[], None, deadline).await
     }
 
-    /// The intents created at `created_gte` or later, newest first, up to the first page on which
-    /// one is `wanted`.
+    /// The intents created in this time (in whole seconds, without its end), newest first, up to the
+    /// first page on which one is `wanted`. However many there are: its deadline ends it.
     pub async fn list_intents(
         &self,
-        created_gte: OffsetDateTime,
+        created: impl RangeBounds<OffsetDateTime>,
         wanted: impl Fn(&Intent) -> bool,
         deadline: Instant,
     ) -> Result<Vec<Intent>, GatewayFailure> {
-        let created_gte = created_gte.unix_timestamp().to_string();
+        let seconds = |bound: Bound<&OffsetDateTime>| match bound {
+            Bound::Included(at) | Bound::Excluded(at) => Some(at.unix_timestamp().to_string()),
+            Bound::Unbounded => None,
+        };
+        let (begin, end) = (seconds(created.start_bound()), seconds(created.end_bound()));
         let limit = PAGE.to_string();
         let mut after: Option<String> = None;
-        for _ in 0..PAGES_MAX {
-            let mut fields = vec![("created[gte]", created_gte.as_str()), ("limit", &limit)];
-            if let Some(id) = &after {
-                fields.push(("starting_after", id));
-            }
+        loop {
+            let given = [("created[gte]", &begin), ("created[lt]", &end), ("starting_after", &after)];
+            let given = given.iter().filter_map(|(name, value)| Some((*name, value.as_deref()?)));
+            let fields: Vec<_> = given.chain([("limit", limit.as_str())]).collect();
             let page = self.page_of_intents(&fields, deadline).await?;
             after = page.data.last().map(|intent| intent.id.clone());
             let found: Vec<_> = page.data.into_iter().filter(|intent| wanted(intent)).collect();
@@ -182,10 +184,6 @@ impl PaymentGateway {
                 return Ok(found);
             }
         }
-        Err(GatewayFailure::Unanswered(format!(
-            "the intent is not among the newest {} since {created_gte}",
-            PAGE * PAGES_MAX
-        )))
     }
 
     async fn page_of_intents(

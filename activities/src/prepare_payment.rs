@@ -19,6 +19,8 @@ use crate::payments::{DEPENDENCY, Payments, is_for, keys, may_resend, out_of_key
 
 /// How far the gateway's clock may be behind ours.
 const CLOCK_SKEW: Duration = Duration::from_secs(300);
+/// How soon after its step was intended an intent is made, unless the gateway was away.
+const MADE_WITHIN: Duration = Duration::from_hours(1);
 
 /// Makes the intent that will be charged.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -185,7 +187,8 @@ impl PreparePayment {
         payments.gateway.create_intent(new, key, attempt.deadline).await
     }
 
-    /// The intents of this order that the gateway has; those that are cancelled come first.
+    /// The intents of this order that the gateway has; those that are cancelled come first. Looked for
+    /// where they should be, and only then in all the time since, which may be days of a busy shop.
     async fn find(
         &self,
         payments: &Payments,
@@ -193,8 +196,13 @@ impl PreparePayment {
     ) -> Result<Vec<Intent>, GatewayFailure> {
         let order_id = self.order_id.to_string();
         let is_ours = |intent: &Intent| intent.metadata.get("order_id") == Some(&order_id);
+        let (gateway, deadline) = (&payments.gateway, attempt.deadline);
+        let soon = attempt.intended_at + MADE_WITHIN;
         let since = attempt.intended_at - CLOCK_SKEW;
-        let mut intents = payments.gateway.list_intents(since, is_ours, attempt.deadline).await?;
+        let mut intents = gateway.list_intents(since..soon, &is_ours, deadline).await?;
+        if intents.is_empty() {
+            intents = gateway.list_intents(soon.., &is_ours, deadline).await?;
+        }
         intents.sort_by_key(|intent| intent.status != IntentStatus::Canceled);
         Ok(intents)
     }

@@ -248,7 +248,7 @@ async fn what_is_not_an_id_never_gets_into_a_path() {
 async fn a_page_of_a_list_is_asked_for_again_where_it_failed() {
     let far_end = FarEnd::start(Then::Answer(503, "", "{}".to_owned())).await;
     let gateway = far_end.gateway();
-    let search = gateway.list_intents(OffsetDateTime::UNIX_EPOCH, |_| true, soon());
+    let search = gateway.list_intents(.., |_| true, soon());
     let mended = async {
         while far_end.seen().len() < 2 {
             tokio::time::sleep(Duration::from_millis(5)).await;
@@ -261,7 +261,35 @@ async fn a_page_of_a_list_is_asked_for_again_where_it_failed() {
 
     *far_end.then.lock().unwrap() = Then::Answer(503, "", "{}".to_owned());
     let before = far_end.seen().len();
-    let failed = gateway.list_intents(OffsetDateTime::UNIX_EPOCH, |_| true, soon()).await;
+    let failed = gateway.list_intents(.., |_| true, soon()).await;
     assert!(matches!(failed, Err(GatewayFailure::Unanswered(_))), "{failed:?}");
     assert_eq!(far_end.seen().len() - before, 5, "not for ever");
+}
+
+#[tokio::test]
+async fn a_long_list_is_read_to_its_end_or_its_deadline() {
+    let page = |more: bool| format!(r#"{{"data":[{}],"has_more":{more}}}"#, intent("pi_1"));
+    let far_end = FarEnd::start(Then::Answer(200, "", page(true))).await;
+    let gateway = far_end.gateway();
+    let since = OffsetDateTime::from_unix_timestamp(1_700_000_000).unwrap();
+    let window = since..since + Duration::from_secs(60);
+    let search = gateway.list_intents(window, |_| false, Instant::now() + Duration::from_secs(60));
+    let ended = async {
+        while far_end.seen().len() < 300 {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        *far_end.then.lock().unwrap() = Then::Answer(200, "", page(false));
+    };
+    let ended = tokio::time::timeout_at(soon(), ended);
+    let (found, _) = tokio::join!(search, ended);
+    assert_eq!(found, Ok(Vec::new()));
+    let asked = far_end.seen().pop().unwrap();
+    for part in ["gte%5D=1700000000&", "lt%5D=1700000060&", "starting_after=pi_1&"] {
+        assert!(asked.contains(part), "{part}: {asked}");
+    }
+
+    *far_end.then.lock().unwrap() = Then::Answer(200, "", page(true));
+    let deadline = Instant::now() + Duration::from_millis(800);
+    let ended = gateway.list_intents(since.., |_| false, deadline).await;
+    assert!(matches!(ended, Err(GatewayFailure::NotSent(_))), "{ended:?}");
 }

@@ -12,7 +12,6 @@ use activities::payment_gateway::intent::{Intent, RefundStatus};
 use anyhow::{Context, anyhow, bail};
 use futures_util::{StreamExt, TryStreamExt};
 use serde::Deserialize;
-use time::OffsetDateTime;
 use tokio::time::Instant;
 
 /// How many payments are asked for their refunds at once; the client's own limits come on top.
@@ -105,7 +104,7 @@ impl GatewayBook {
             false
         };
         let deadline = Instant::now() + LIST_WITHIN;
-        let listed = gateway.list_intents(OffsetDateTime::UNIX_EPOCH, keep, deadline).await;
+        let listed = gateway.list_intents(.., keep, deadline).await;
         listed.map_err(said).context("the payment gateway did not list all its payments")?;
         let captured = seen.into_inner().unwrap_or_default();
         let (ours, foreign): (Vec<_>, Vec<_>) =

@@ -139,7 +139,7 @@ impl Shop {
         let is_ours = |intent: &Intent| intent.metadata.get("order_id") == Some(&order_id);
         let since = engine::now() - Duration::from_secs(48 * 3600);
         let gateway = &self.payments.gateway;
-        gateway.list_intents(since, is_ours, soon()).await.unwrap()
+        gateway.list_intents(since.., is_ours, soon()).await.unwrap()
     }
 
     /// The customer answers the challenge.
