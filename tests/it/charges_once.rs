@@ -209,6 +209,45 @@ async fn an_event_that_never_comes_is_asked_for() {
     shop.verify();
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn a_customers_time_to_answer_the_bank_begins_when_they_are_asked() {
+    let shop = Shop::open(&[("tea", 10)]).await;
+    let mut node = shop.node().await;
+    let ann = node.customer("ann");
+    let id = ann.buy("first", &[("tea", 1)], "pm_card_authenticationRequired").await.id();
+    let waiting = ann.sees(&id, &["action_required"]).await;
+
+    // As if the gateway had been away for twenty minutes before it took the charge.
+    node.program.kill();
+    let (amends, orders) = (&shop.databases.amends, &shop.databases.orders);
+    let newest = format!("select max(seq)::bigint from saga.entry where saga_id = '{id}'");
+    let asked = shop.count(amends, &newest).await;
+    let earlier = format!(
+        "update saga.entry set at = at - interval '20 minutes'
+         where saga_id = '{id}' and seq < {asked}"
+    );
+    let mut connection = PgConnection::connect(amends).await.unwrap();
+    sqlx::query(AssertSqlSafe(earlier)).execute(&mut connection).await.unwrap();
+    let node = shop.again(node).await;
+
+    // Told of something, the saga asks, and goes on waiting.
+    let event = "insert into orders.gateway_event (id, type, intent_id, created, payload)
+                 select 'evt_told', 'payment_intent.processing', intent_id, now(), '{}'
+                   from orders.payment";
+    let mut connection = PgConnection::connect(orders).await.unwrap();
+    sqlx::query(event).execute(&mut connection).await.unwrap();
+    until("the saga has asked", async || {
+        (shop.count(amends, &newest).await >= asked + 2).then_some(())
+    })
+    .await;
+    let ann = node.customer("ann");
+    let checkout = ann.get(&format!("/v1/checkouts/{id}")).await.body;
+    assert_eq!(checkout["status"], "action_required", "{checkout:#}");
+    shop.simulator.authenticate(waiting["next_action"]["url"].as_str().unwrap(), "succeeded").await;
+    assert_eq!(ann.end(&id).await["status"], "completed");
+    shop.verify();
+}
+
 /// A checkout whose customer said yes at the bank, which nobody tells the platform.
 async fn authenticated_and_not_told() -> (Shop, Node, String) {
     let faults = json!({"rules": [{"op": "authenticate", "kind": "drop_webhook"}]});

@@ -15,7 +15,7 @@ use crate::checkout::Checkout;
 /// believed: the payment is asked for again.
 pub const PAYMENT_EVENT: &str = "payment-event";
 
-/// How long a customer has to authenticate (3-D Secure).
+/// How long a customer has to authenticate (3-D Secure), from when they are asked to.
 const ACTION_TIMEOUT: Duration = Duration::from_secs(15 * 60);
 /// How long the gateway has to say what came of that before it is asked, and twice as long each time
 /// after: what it sends may be lost.
@@ -78,7 +78,7 @@ async fn charge(
     checkout: &Checkout,
     intent_id: &str,
 ) -> Result<Option<String>, Abort> {
-    let gives_up_at = saga.now() + ACTION_TIMEOUT;
+    let mut gives_up_at = None;
     let mut stage = ChargeStage::Confirm;
     let mut asked_after = FIRST_ASKED_AFTER;
     loop {
@@ -92,6 +92,7 @@ async fn charge(
         if let Charge::Captured { charge_id, .. } = saga.step(step).await? {
             return Ok(charge_id);
         }
+        let gives_up_at = *gives_up_at.get_or_insert_with(|| saga.now() + ACTION_TIMEOUT);
         let left = Duration::try_from(gives_up_at - saga.now()).unwrap_or_default();
         let heard: Option<serde_json::Value> =
             saga.signal(PAYMENT_EVENT, left.min(asked_after)).await?;
