@@ -14,7 +14,7 @@ use engine::journal::Ending;
 use engine::payload::Payload;
 use engine::view::SagaView;
 use gateway::api::store_problem;
-use gateway::body::{BODY_BYTES_MAX, Json, fields};
+use gateway::body::{BODY_BYTES_MAX, fields};
 use gateway::idempotency::{IdempotencyKey, fingerprint};
 use gateway::prefer::Wait;
 use gateway::problem::{
@@ -26,7 +26,7 @@ use sha2::{Digest, Sha256};
 use uuid::Uuid;
 use workflows::Checkout;
 
-use super::checkout_request::CheckoutRequest;
+use super::checkout_request::{CheckoutRequest, NO_CARDS};
 use super::checkout_view::{self, Money, in_books, needs_books};
 use super::problems::{CHECKOUT_NOT_FOUND, PRICE_CHANGED, of_trouble};
 use super::{PLACE_ORDER, Storefront};
@@ -56,8 +56,9 @@ pub(super) async fn start(
     Customer(customer): Customer,
     IdempotencyKey(key): IdempotencyKey,
     wait: Wait,
-    Json(body): Json,
+    request: Request,
 ) -> Result<Response, Problem> {
+    let body = gateway::body::json(request, &NO_CARDS).await?;
     let request = CheckoutRequest::read(&body)?;
     let fingerprint =
         fingerprint(&request).map_err(|error| Problem::new(&INTERNAL).caused_by(&error))?;

@@ -121,6 +121,8 @@ async fn a_body_that_can_not_be_read_is_refused_and_not_repeated() {
         (400, "card_number_refused", with("/payment_method", json!(card)).to_string()),
         (400, "card_number_refused", with("/note", json!(4_242_424_242_424_242_u64)).to_string()),
         (400, "card_number_refused", with("/items/0/4242424242424242", json!(1)).to_string()),
+        // It may be the number of an article.
+        (422, "invalid_request", with("/items/0/sku", json!("4242424242424242")).to_string()),
     ];
     for (i, (status, code, body)) in cases.into_iter().enumerate() {
         let answer = answer(checkout(&ann, &format!("key-{i}"), body)).await;

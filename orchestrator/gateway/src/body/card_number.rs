@@ -5,17 +5,28 @@ use serde_json::Value;
 /// The digits a card number has (ISO/IEC 7812-1).
 const DIGITS: std::ops::RangeInclusive<usize> = 13..=19;
 
-/// Whether anything in `value` - a text, a number, a member's name - looks like a card number.
-pub fn is_in(value: &Value) -> bool {
+/// Whether anything in `value` - a text, a number, a member's name - looks like a card number, but for
+/// the texts at these places: JSON pointers (RFC 6901) in which `*` is any item of a list.
+pub fn is_in(value: &Value, except_at: &[&str]) -> bool {
     match value {
         Value::Null | Value::Bool(_) => false,
-        Value::String(text) => is_in_text(text),
+        Value::String(text) => !except_at.contains(&"") && is_in_text(text),
         Value::Number(number) => is_in_number(number),
-        Value::Array(items) => items.iter().any(is_in),
-        Value::Object(members) => {
-            members.iter().any(|(name, value)| is_in_text(name) || is_in(value))
+        Value::Array(items) => {
+            let below = below(except_at, "*");
+            items.iter().any(|item| is_in(item, &below))
         }
+        Value::Object(members) => members
+            .iter()
+            .any(|(name, value)| is_in_text(name) || is_in(value, &below(except_at, name))),
     }
+}
+
+/// What is left of the pointers that go on with `name`.
+fn below<'a>(pointers: &[&'a str], name: &str) -> Vec<&'a str> {
+    let rest = |pointer: &&'a str| pointer.strip_prefix('/')?.strip_prefix(name);
+    let is_whole = |rest: &&str| rest.is_empty() || rest.starts_with('/');
+    pointers.iter().filter_map(rest).filter(is_whole).collect()
 }
 
 fn is_in_number(number: &serde_json::Number) -> bool {
@@ -101,7 +112,31 @@ mod tests {
             json!({"4242424242424242": 1}),
         ];
         for card in cards {
-            assert!(is_in(&card), "{card}");
+            assert!(is_in(&card, &[]), "{card}");
+        }
+    }
+
+    #[test]
+    fn a_text_is_free_only_where_it_is_said_to_be() {
+        let free = ["/items/*/sku", "/note"];
+        let number = "4222222222222";
+        for body in [json!({"items": [{"sku": "1"}, {"sku": number}]}), json!({"note": number})] {
+            assert!(!is_in(&body, &free), "{body}");
+            assert!(is_in(&body, &[]), "{body}");
+        }
+        for body in [
+            json!({"items": [{"sku": number}], "card": number}),
+            json!({"items": [{"skus": number}]}),
+            json!({"items": [{"sku": [number]}]}),
+            json!({"items": [{"sku": {number: 1}}]}),
+            json!({"items": [{"sku": 4_222_222_222_222_u64}]}),
+            json!({"items": {"0": {"sku": number}}}),
+            json!({"items": number}),
+            json!({"sku": number}),
+            json!([{"sku": number}]),
+            json!({"note": {"note": number}}),
+        ] {
+            assert!(is_in(&body, &free), "{body}");
         }
     }
 
@@ -120,7 +155,7 @@ mod tests {
             json!({"sku": "1095275", "quantity": 1, "none": null, "yes": true}),
         ];
         for other in others {
-            assert!(!is_in(&other), "{other}");
+            assert!(!is_in(&other, &[]), "{other}");
         }
     }
 }
