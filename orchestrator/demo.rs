@@ -153,6 +153,7 @@ impl Stage {
             Some(SIMULATOR_KEY),
             Some(&secret),
             None,
+            Some(&format!("http://{}/", public.local_addr()?)),
         )?;
         payments.timeout = GATEWAY_TIMEOUT;
         let platform = Platform::start(Parts {

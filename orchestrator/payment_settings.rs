@@ -6,8 +6,8 @@ use engine::checkup::Finding;
 /// What they are of.
 const OF: &str = "payment gateway";
 
-/// From `PAYMENT_GATEWAY_URL`, `PAYMENT_GATEWAY_KEY`, `PAYMENT_WEBHOOK_SECRET` and
-/// `PAYMENT_GATEWAY_RATE`.
+/// From `PAYMENT_GATEWAY_URL`, `PAYMENT_GATEWAY_KEY`, `PAYMENT_WEBHOOK_SECRET`,
+/// `PAYMENT_GATEWAY_RATE` and `PAYMENT_RETURN_URL`.
 pub(crate) fn read() -> Result<Settings, SettingsErrors> {
     let value = |name| std::env::var(name).ok();
     Settings::from_values(
@@ -15,6 +15,7 @@ pub(crate) fn read() -> Result<Settings, SettingsErrors> {
         value("PAYMENT_GATEWAY_KEY").as_deref(),
         value("PAYMENT_WEBHOOK_SECRET").as_deref(),
         value("PAYMENT_GATEWAY_RATE").as_deref(),
+        value("PAYMENT_RETURN_URL").as_deref(),
     )
 }
 

@@ -27,6 +27,9 @@ pub struct ChargePayment {
     pub order_id: OrderId,
     /// The prepared payment.
     pub intent_id: String,
+    /// Where the customer comes back to from their bank.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub return_url: Option<String>,
     /// The customer's payment method at the gateway: `pm_..`
     pub payment_method: String,
     /// What is charged.
@@ -141,26 +144,24 @@ impl Undo for ChargePayment {
 
 impl ChargePayment {
     async fn confirm(&self, payments: &Payments, attempt: &Attempt) -> Result<Charge, Failure> {
-        let gateway = &payments.gateway;
+        let (gateway, deadline) = (&payments.gateway, attempt.deadline);
+        let (id, method) = (&self.intent_id, &self.payment_method);
+        let return_url = self.return_url.as_deref();
         if !may_resend(attempt) {
-            let intent = gateway.get_intent(&self.intent_id, attempt.deadline).await?;
+            let intent = gateway.get_intent(id, deadline).await?;
             if !is_untouched(&intent) {
                 return self.conclude(payments, attempt, intent).await;
             }
         }
         for key in keys(&attempt.key()) {
-            let method = &self.payment_method;
-            let answer = gateway.confirm(&self.intent_id, method, &key, attempt.deadline).await;
-            let failure = match answer {
+            match gateway.confirm(id, method, return_url, &key, deadline).await {
                 Ok(intent) => return self.conclude_now(payments, attempt, intent).await,
-                Err(failure) => failure,
-            };
-            if !matches!(failure, GatewayFailure::Unknown { is_stored: true, .. }) {
-                return self.failed(payments, attempt, failure).await;
+                Err(GatewayFailure::Unknown { is_stored: true, .. }) => {}
+                Err(failure) => return self.failed(payments, attempt, failure).await,
             }
             // A repeat gets the same fault for ever, so only the state can tell; and the state
             // guards the next key.
-            let intent = gateway.get_intent(&self.intent_id, attempt.deadline).await;
+            let intent = gateway.get_intent(id, deadline).await;
             let intent = intent.map_err(|failure| failure.after_effect())?;
             if !is_untouched(&intent) {
                 return self.conclude(payments, attempt, intent).await;

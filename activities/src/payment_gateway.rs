@@ -6,7 +6,7 @@
 use std::ops::{Bound, RangeBounds};
 use std::time::Duration;
 
-use reqwest::Method;
+use reqwest::{Method, Url};
 use secrecy::SecretString;
 use serde::de::DeserializeOwned;
 use time::OffsetDateTime;
@@ -48,6 +48,7 @@ pub struct PaymentGateway {
     limits: Limits,
     timeout: Duration,
     webhook_secret: SecretString,
+    return_url: Option<Url>,
 }
 
 /// What an intent is created with.
@@ -86,6 +87,7 @@ impl PaymentGateway {
             limits: Limits::new(settings.rate, settings.concurrency_max),
             timeout: settings.timeout,
             webhook_secret: settings.webhook_secret,
+            return_url: settings.return_url,
         })
     }
 
@@ -116,15 +118,23 @@ impl PaymentGateway {
         })
     }
 
-    /// Charges `payment_method`: money may move.
+    /// Where customers come back to who authenticate from now on.
+    pub fn return_url(&self) -> Option<&str> {
+        self.return_url.as_ref().map(Url::as_str)
+    }
+
+    /// Charges `payment_method`: money may move. A customer who has to authenticate comes back to
+    /// `return_url`; without one the gateway does not say where to send them.
     pub async fn confirm(
         &self,
         intent_id: &str,
         payment_method: &str,
+        return_url: Option<&str>,
         key: &str,
         deadline: Instant,
     ) -> Result<Intent, GatewayFailure> {
-        let fields = [("payment_method", payment_method)];
+        let mut fields = vec![("payment_method", payment_method)];
+        fields.extend(return_url.map(|url| ("return_url", url)));
         self.act(Endpoint::Confirm, intent_id, "/confirm", &fields, Some(key), deadline).await
     }
 
@@ -174,7 +184,8 @@ impl PaymentGateway {
         let limit = PAGE.to_string();
         let mut after: Option<String> = None;
         loop {
-            let given = [("created[gte]", &begin), ("created[lt]", &end), ("starting_after", &after)];
+            let given =
+                [("created[gte]", &begin), ("created[lt]", &end), ("starting_after", &after)];
             let given = given.iter().filter_map(|(name, value)| Some((*name, value.as_deref()?)));
             let fields: Vec<_> = given.chain([("limit", limit.as_str())]).collect();
             let page = self.page_of_intents(&fields, deadline).await?;

@@ -36,6 +36,10 @@ pub struct PreparePayment {
 pub struct PreparedPayment {
     /// `pi_..`
     pub intent_id: String,
+    /// Where the customer comes back to from their bank. Recorded, because it is sent under the
+    /// charge's key, and the setting may be another by then.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub return_url: Option<String>,
 }
 
 impl Activity for PreparePayment {
@@ -67,7 +71,8 @@ impl Activity for PreparePayment {
             Err(failure) => return Err(failure.into()),
         };
         is_for(&intent, self.amount).map_err(Failure::Retry)?;
-        let prepared = PreparedPayment { intent_id: intent.id.clone() };
+        let return_url = payments.gateway.return_url().map(str::to_owned);
+        let prepared = PreparedPayment { intent_id: intent.id.clone(), return_url };
         let created = PaymentStatus::Created;
         let row = PaymentChange::new(self.order_id, &intent.id, self.amount, created);
         match payments.record(attempt, row, Ok(prepared)).await {

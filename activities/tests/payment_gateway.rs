@@ -96,7 +96,7 @@ async fn read_request(stream: &mut TcpStream) -> Option<String> {
 
 fn gateway(url: &str) -> PaymentGateway {
     let _ = rustls::crypto::ring::default_provider().install_default();
-    let settings = Settings::from_values(Some(url), Some("sk_test_1"), Some("whsec_1"), None);
+    let settings = Settings::from_values(Some(url), Some("sk_test_1"), Some("whsec_1"), None, None);
     let timeout = Duration::from_millis(500);
     PaymentGateway::new(Settings { timeout, ..settings.unwrap() }).unwrap()
 }
@@ -106,7 +106,7 @@ fn soon() -> Instant {
 }
 
 async fn confirm(gateway: &PaymentGateway) -> Result<Intent, GatewayFailure> {
-    gateway.confirm("pi_1", "pm_card_visa", "key-1", soon()).await
+    gateway.confirm("pi_1", "pm_card_visa", None, "key-1", soon()).await
 }
 
 fn intent(id: &str) -> String {

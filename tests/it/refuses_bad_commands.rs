@@ -96,6 +96,7 @@ fn garbage_in_any_variable_is_named_and_secrets_are_not_repeated() {
         ("PAYMENT_WEBHOOK_SECRET", "", 2, "PAYMENT_WEBHOOK_SECRET is not set"),
         ("PAYMENT_GATEWAY_URL", "http://example.com", 2, "must be on this machine"),
         ("PAYMENT_GATEWAY_RATE", "fast", 2, "PAYMENT_GATEWAY_RATE is fast"),
+        ("PAYMENT_RETURN_URL", "paid", 2, "PAYMENT_RETURN_URL is paid"),
         ("AMENDS_LISTEN", "nonsense", 2, "'--listen <ADDRESS>'"),
         ("AMENDS_LEASE_TTL_MS", "soon", 2, "'--lease-ttl-ms <MS>'"),
         ("RUST_LOG", "a=b=c", 2, "RUST_LOG is `a=b=c`"),

@@ -34,7 +34,7 @@ async fn stage() -> Stage<World> {
     let inventory = Inventory::connect(&shop.databases.inventory, 3).unwrap();
     let orders = Orders::connect(&shop.databases.orders, 3).unwrap();
     let (url, key) = (Some(shop.simulator.url.as_str()), Some("sk_test_simulator"));
-    let settings = Settings::from_values(url, key, Some("whsec_simulator"), None).unwrap();
+    let settings = Settings::from_values(url, key, Some("whsec_simulator"), None, None).unwrap();
     let payments = Arc::new(Payments {
         gateway: PaymentGateway::new(settings).unwrap(),
         store: PaymentStore::new(&orders),

@@ -131,7 +131,7 @@ impl Plain {
         let prepared = sqlx::query(PREPARED).bind(checkout.order_id.0).bind(&intent.id);
         prepared.bind(currency).bind(amount).execute(&self.orders).await?;
         let method = &checkout.payment_method;
-        let intent = self.gateway.confirm(&intent.id, method, &confirm, within()).await;
+        let intent = self.gateway.confirm(&intent.id, method, None, &confirm, within()).await;
         let intent = intent.map_err(failed)?;
         ensure!(intent.status == IntentStatus::Succeeded, "{intent:?}");
         sqlx::query(CAPTURED).bind(checkout.order_id.0).execute(&self.orders).await?;

@@ -86,7 +86,8 @@ impl Shop {
     /// A client of the gateway, as the platform has it.
     pub(crate) fn gateway(&self) -> anyhow::Result<PaymentGateway> {
         let url = Some(self.gateway.url.as_str());
-        Ok(PaymentGateway::new(PaymentSettings::from_values(url, Some(KEY), Some(SECRET), None)?)?)
+        let (key, secret) = (Some(KEY), Some(SECRET));
+        Ok(PaymentGateway::new(PaymentSettings::from_values(url, key, secret, None, None)?)?)
     }
 
     /// The next basket, as an order that is new.

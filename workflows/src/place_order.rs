@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use activities::{
     Charge, ChargePayment, ChargeStage, CommitInventory, ConfirmOrder, CreateOrder, Money, OrderId,
-    PreparePayment, ReserveInventory, Shop,
+    PreparePayment, PreparedPayment, ReserveInventory, Shop,
 };
 use engine::{Abort, Saga, Workflow};
 use serde::{Deserialize, Serialize};
@@ -61,7 +61,7 @@ impl Workflow for PlaceOrder {
         })
         .await?;
         let payment = saga.step(PreparePayment { order_id, amount: checkout.total }).await?;
-        let charge_id = charge(saga, &checkout, &payment.intent_id).await?;
+        let charge_id = charge(saga, &checkout, &payment).await?;
 
         // The money is ours: from here forward only.
         let mut saga = saga.pivot();
@@ -76,7 +76,7 @@ impl Workflow for PlaceOrder {
 async fn charge(
     saga: &mut Saga<PlaceOrder>,
     checkout: &Checkout,
-    intent_id: &str,
+    payment: &PreparedPayment,
 ) -> Result<Option<String>, Abort> {
     let mut gives_up_at = None;
     let mut stage = ChargeStage::Confirm;
@@ -84,7 +84,8 @@ async fn charge(
     loop {
         let step = ChargePayment {
             order_id: checkout.order_id,
-            intent_id: intent_id.to_owned(),
+            intent_id: payment.intent_id.clone(),
+            return_url: payment.return_url.clone(),
             payment_method: checkout.payment_method.clone(),
             amount: checkout.total,
             stage,

@@ -64,13 +64,23 @@ struct PaymentMethod<'a> {
 struct NextAction<'a> {
     #[serde(rename = "type")]
     kind: &'static str,
-    redirect_to_url: Redirect<'a>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    redirect_to_url: Option<Redirect<'a>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    use_stripe_sdk: Option<Sdk>,
 }
 
 #[derive(Serialize)]
 struct Redirect<'a> {
-    return_url: Option<&'a str>,
+    return_url: &'a str,
     url: String,
+}
+
+/// For Stripe's own script in the customer's browser; Stripe says nothing of what else is in it.
+#[derive(Serialize)]
+struct Sdk {
+    #[serde(rename = "type")]
+    kind: &'static str,
 }
 
 #[derive(Serialize)]
@@ -99,13 +109,6 @@ pub(crate) fn text(intent: &Intent, base_url: &str, expand: bool) -> String {
         Some(charge) if expand => Latest::Expanded(charge),
         _ => Latest::Id(intent.charge.as_deref()),
     };
-    let next_action = (intent.status == Status::RequiresAction).then(|| NextAction {
-        kind: "redirect_to_url",
-        redirect_to_url: Redirect {
-            return_url: intent.return_url.as_deref(),
-            url: format!("{base_url}/_sim/payment_intents/{}/authenticate", intent.id),
-        },
-    });
     let body = Body {
         id: &intent.id,
         object: "payment_intent",
@@ -125,13 +128,33 @@ pub(crate) fn text(intent: &Intent, base_url: &str, expand: bool) -> String {
         latest_charge,
         livemode: false,
         metadata: &intent.metadata,
-        next_action,
+        next_action: next_action(intent, base_url),
         payment_method: shown_method(intent),
         payment_method_types: &intent.payment_method_types,
         review: None,
         status: intent.status,
     };
     serde_json::to_string(&body).unwrap_or_default()
+}
+
+/// Only who says where the customer is to come back to is told where to send them.
+fn next_action<'a>(intent: &'a Intent, base_url: &str) -> Option<NextAction<'a>> {
+    if intent.status != Status::RequiresAction {
+        return None;
+    }
+    let url = format!("{base_url}/_sim/payment_intents/{}/authenticate", intent.id);
+    Some(match intent.return_url.as_deref() {
+        Some(return_url) => NextAction {
+            kind: "redirect_to_url",
+            redirect_to_url: Some(Redirect { return_url, url }),
+            use_stripe_sdk: None,
+        },
+        None => NextAction {
+            kind: "use_stripe_sdk",
+            redirect_to_url: None,
+            use_stripe_sdk: Some(Sdk { kind: "three_d_secure_redirect" }),
+        },
+    })
 }
 
 /// The latest charge's body, if there was a charge.

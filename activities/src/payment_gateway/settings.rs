@@ -20,6 +20,9 @@ pub struct Settings {
     pub key: SecretString,
     /// `PAYMENT_WEBHOOK_SECRET`.
     pub webhook_secret: SecretString,
+    /// `PAYMENT_RETURN_URL`: the page to which a customer comes back from their bank. `None`: the
+    /// gateway does not say where to send them.
+    pub return_url: Option<Url>,
     /// `PAYMENT_GATEWAY_RATE`. `None`: no limit.
     pub rate: Option<Rate>,
     /// The most calls in flight at once.
@@ -96,37 +99,44 @@ const KEY: &str = "PAYMENT_GATEWAY_KEY";
 const KEY_EXPECTED: &str = "the gateway's secret key, such as sk_test_...";
 const SECRET: &str = "PAYMENT_WEBHOOK_SECRET";
 const SECRET_EXPECTED: &str = "the signing secret of the webhook endpoint, such as whsec_...";
+const RETURN_URL: &str = "PAYMENT_RETURN_URL";
+const RETURN_URL_EXPECTED: &str = "the shop's page to which a customer comes back from their bank, such as https://shop.example/paid";
 const RATE: &str = "PAYMENT_GATEWAY_RATE";
 const RATE_EXPECTED: &str =
     "requests per second to one endpoint, or that and the total: 25 or 25,100";
 
 impl Settings {
     /// From the values of the variables `PAYMENT_GATEWAY_URL` (Stripe when not set),
-    /// `PAYMENT_GATEWAY_KEY`, `PAYMENT_WEBHOOK_SECRET` and `PAYMENT_GATEWAY_RATE` (when not set:
-    /// Stripe's default limits, or none on loopback). An empty value counts as not set. Else all that
-    /// is wrong with them.
+    /// `PAYMENT_GATEWAY_KEY`, `PAYMENT_WEBHOOK_SECRET`, `PAYMENT_GATEWAY_RATE` (when not set:
+    /// Stripe's default limits, or none on loopback) and `PAYMENT_RETURN_URL`. An empty value counts
+    /// as not set. Else all that is wrong with them.
     pub fn from_values(
         url: Option<&str>,
         key: Option<&str>,
         webhook_secret: Option<&str>,
         rate: Option<&str>,
+        return_url: Option<&str>,
     ) -> Result<Self, SettingsErrors> {
-        let url = parse_url(given(url).unwrap_or(STRIPE_URL));
+        let url = parse_gateway_url(given(url).unwrap_or(STRIPE_URL));
+        let return_url = given(return_url);
+        let return_url =
+            return_url.map(|url| parse_url(RETURN_URL, RETURN_URL_EXPECTED, url)).transpose();
         let rate = given(rate).map(parse_rate).transpose();
         let key = parse_key(given(key));
         let webhook_secret = parse_secret(SECRET, SECRET_EXPECTED, given(webhook_secret));
-        match (url, key, webhook_secret, rate) {
-            (Ok(url), Ok(key), Ok(webhook_secret), Ok(rate)) => Ok(Self {
+        match (url, key, webhook_secret, rate, return_url) {
+            (Ok(url), Ok(key), Ok(webhook_secret), Ok(rate), Ok(return_url)) => Ok(Self {
                 rate: rate.or_else(|| (!is_loopback(&url)).then_some(Rate::STRIPE)),
                 url,
                 key,
                 webhook_secret,
+                return_url,
                 concurrency_max: 64,
                 connect_timeout: Duration::from_secs(5),
                 timeout: Duration::from_secs(20),
             }),
-            (url, key, secret, rate) => {
-                let wrong = [url.err(), rate.err(), key.err(), secret.err()];
+            (url, key, secret, rate, return_url) => {
+                let wrong = [url.err(), rate.err(), key.err(), secret.err(), return_url.err()];
                 Err(SettingsErrors(wrong.into_iter().flatten().collect()))
             }
         }
@@ -137,34 +147,43 @@ fn given(value: Option<&str>) -> Option<&str> {
     value.map(str::trim).filter(|value| !value.is_empty())
 }
 
-fn parse_url(text: &str) -> Result<Url, SettingsError> {
-    let invalid = |problem| SettingsError::Invalid {
-        variable: URL,
-        given: format!(" is {text}"),
-        problem,
-        expected: URL_EXPECTED,
-    };
+fn parse_gateway_url(text: &str) -> Result<Url, SettingsError> {
+    let url = parse_url(URL, URL_EXPECTED, text)?;
+    if url.path() != "/" || url.query().is_some() || url.fragment().is_some() {
+        return Err(SettingsError::Invalid {
+            variable: URL,
+            given: format!(" is {text}"),
+            problem: "it goes on after the host",
+            expected: URL_EXPECTED,
+        });
+    }
+    Ok(url)
+}
+
+fn parse_url(
+    variable: &'static str,
+    expected: &'static str,
+    text: &str,
+) -> Result<Url, SettingsError> {
+    let given = format!(" is {text}");
+    let invalid = |problem| SettingsError::Invalid { variable, given, problem, expected };
     // Not repeated in the message: it may hold a password.
     let with_credentials = SettingsError::Invalid {
-        variable: URL,
+        variable,
         given: String::new(),
         problem: "it holds credentials",
-        expected: URL_EXPECTED,
+        expected,
     };
-    let url = Url::parse(text).map_err(|_| invalid("not a URL"))?;
+    let Ok(url) = Url::parse(text) else { return Err(invalid("not a URL")) };
     if !url.username().is_empty() || url.password().is_some() {
         return Err(with_credentials);
     }
     match url.scheme() {
-        "https" => {}
-        "http" if is_loopback(&url) => {}
-        "http" => return Err(invalid("without TLS it must be on this machine")),
-        _ => return Err(invalid("neither https nor http")),
+        "https" => Ok(url),
+        "http" if is_loopback(&url) => Ok(url),
+        "http" => Err(invalid("without TLS it must be on this machine")),
+        _ => Err(invalid("neither https nor http")),
     }
-    if url.path() != "/" || url.query().is_some() || url.fragment().is_some() {
-        return Err(invalid("it goes on after the host"));
-    }
-    Ok(url)
 }
 
 fn is_loopback(url: &Url) -> bool {
@@ -230,7 +249,7 @@ mod tests {
         secret: &str,
         rate: &str,
     ) -> Result<Settings, SettingsErrors> {
-        Settings::from_values(Some(url), Some(key), Some(secret), Some(rate))
+        Settings::from_values(Some(url), Some(key), Some(secret), Some(rate), None)
     }
 
     #[test]
@@ -251,9 +270,25 @@ mod tests {
     }
 
     #[test]
+    fn a_customer_comes_back_to_any_page_over_tls() {
+        let settings =
+            |url| Settings::from_values(None, Some("sk_test_1"), Some("whsec_1"), None, Some(url));
+        assert_eq!(settings("").unwrap().return_url, None);
+        for page in ["https://shop.example/paid?x=1#y", "http://127.0.0.1:3000/paid"] {
+            assert_eq!(settings(page).unwrap().return_url.unwrap().as_str(), page);
+        }
+        for wrong in ["nonsense", "http://shop.example/", "https://a:hunter2@shop.example/"] {
+            let message = settings(wrong).unwrap_err().to_string();
+            assert!(message.starts_with("PAYMENT_RETURN_URL"), "{message}");
+            assert!(!message.contains("hunter2"), "{message}");
+        }
+    }
+
+    #[test]
     fn all_that_is_wrong_is_said_at_once() {
-        let wrong = settings("nonsense", "", "", "fast").unwrap_err();
-        assert_eq!(wrong.0.len(), 4, "{wrong}");
+        let wrong = Settings::from_values(Some("nonsense"), None, None, Some("fast"), Some("x"));
+        let wrong = wrong.unwrap_err();
+        assert_eq!(wrong.0.len(), 5, "{wrong}");
     }
 
     #[test]

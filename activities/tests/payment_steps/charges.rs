@@ -68,7 +68,8 @@ async fn a_declined_card_is_never_charged() {
     let again = charge.run(&shop.payments, &placed.attempt(4, 2)).await;
     assert_eq!(rejection(again), first);
     // Not even by a request that comes late, with a good card and under another key.
-    let late = shop.payments.gateway.confirm(&charge.intent_id, "pm_card_visa", "late", soon());
+    let late =
+        shop.payments.gateway.confirm(&charge.intent_id, "pm_card_visa", None, "late", soon());
     let Err(GatewayFailure::UnexpectedState(intent)) = late.await else { panic!() };
     assert_eq!(intent.status, IntentStatus::Canceled);
     assert_eq!(shop.ledger(&placed).await, (0, 0));

@@ -51,7 +51,8 @@ async fn a_customer_who_fails_to_authenticate_is_never_charged() {
         assert_eq!(rejection.code, "card_declined");
         assert_eq!(rejection.details.unwrap()["decline_code"], code);
         assert_eq!(shop.book(&placed).await.decline_code.as_deref(), Some(code));
-        let late = shop.payments.gateway.confirm(&charge.intent_id, "pm_card_visa", "x", soon());
+        let late =
+            shop.payments.gateway.confirm(&charge.intent_id, "pm_card_visa", None, "x", soon());
         assert!(matches!(late.await, Err(GatewayFailure::UnexpectedState(_))));
         assert_eq!(shop.ledger(&placed).await, (0, 0));
     }
@@ -66,7 +67,7 @@ async fn a_customer_who_never_comes_can_not_be_charged_later() {
     assert_eq!(first.code, "authentication_timeout");
     let again = rejection(give_up.run(&shop.payments, &placed.attempt(5, 2)).await);
     assert_eq!(again, first);
-    let late = shop.payments.gateway.confirm(&charge.intent_id, "pm_card_visa", "x", soon());
+    let late = shop.payments.gateway.confirm(&charge.intent_id, "pm_card_visa", None, "x", soon());
     assert!(matches!(late.await, Err(GatewayFailure::UnexpectedState(_))));
     assert_eq!(shop.ledger(&placed).await, (0, 0));
 }

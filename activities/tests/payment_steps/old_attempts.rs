@@ -1,6 +1,5 @@
 //! After a day the gateway has forgotten its keys: what is old is asked about first.
 
-use activities::PreparedPayment;
 use engine::{Activity, Outcome, SagaId, Undo};
 use serde_json::json;
 use sqlx::{Connection, PgConnection};
@@ -39,7 +38,7 @@ async fn an_old_prepare_finds_its_intent_instead_of_making_another() {
     let answer = placed.prepare().run(&shop.payments, &placed.old_attempt(3, 2, 25)).await;
     let intents = shop.intents(&placed).await;
     assert_eq!(intents.len(), 1);
-    assert_eq!(answer.unwrap(), PreparedPayment { intent_id: intents[0].id.clone() });
+    assert_eq!(answer.unwrap().intent_id, intents[0].id);
 }
 
 #[tokio::test]

@@ -23,6 +23,7 @@ use tokio::time::Instant;
 use uuid::Uuid;
 
 pub(crate) const SKU: &str = "1";
+pub(crate) const RETURN_URL: &str = "https://shop.example/paid";
 const KEY: &str = "sk_test_simulator";
 
 pub(crate) struct Shop {
@@ -64,8 +65,8 @@ impl Shop {
         });
         let simulator = simulator.await.unwrap();
         let gateway = simulator.url();
-        let settings =
-            Settings::from_values(Some(&gateway), Some(KEY), Some("whsec_simulator"), None);
+        let (gateway, secret) = (Some(gateway.as_str()), Some("whsec_simulator"));
+        let settings = Settings::from_values(gateway, Some(KEY), secret, None, Some(RETURN_URL));
         let settings = Settings { timeout: Duration::from_secs(1), ..settings.unwrap() };
         let orders = Orders::connect(&url, 4).unwrap();
         let inventory = Inventory::connect(&url, 4).unwrap();
@@ -205,6 +206,7 @@ impl Placed {
         ChargePayment {
             order_id: self.order_id,
             intent_id: intent_id.to_owned(),
+            return_url: Some(RETURN_URL.to_owned()),
             payment_method: card.to_owned(),
             amount: self.amount,
             stage: ChargeStage::Confirm,

@@ -1,15 +1,19 @@
 //! Taking back: no money moves afterwards, and what moved comes back once.
 
-use activities::Charge;
-use activities::PreparedPayment;
 use activities::effect::SHUT_OUT;
 use activities::payment_gateway::answer::GatewayFailure;
 use activities::payment_gateway::intent::IntentStatus;
+use activities::{Charge, ChargePayment, PreparedPayment};
 use engine::{Activity, Failure, Outcome, Undo, UndoFailure};
 use serde_json::json;
 
 use crate::charges::rejection;
 use crate::shop::{Placed, Shop, once, soon};
+
+fn prepared(charge: &ChargePayment) -> PreparedPayment {
+    let (intent_id, return_url) = (charge.intent_id.clone(), charge.return_url.clone());
+    PreparedPayment { intent_id, return_url }
+}
 
 async fn undo_prepare(shop: &Shop, placed: &Placed, number: u32) -> Result<(), UndoFailure> {
     let attempt = placed.attempt(3, number);
@@ -30,7 +34,8 @@ async fn undone(shop: &Shop, placed: &Placed) {
 
 async fn no_intent_can_charge(shop: &Shop, placed: &Placed) {
     for intent in shop.intents(placed).await {
-        let late = shop.payments.gateway.confirm(&intent.id, "pm_card_visa", "late", soon()).await;
+        let late =
+            shop.payments.gateway.confirm(&intent.id, "pm_card_visa", None, "late", soon()).await;
         assert!(matches!(late, Err(GatewayFailure::UnexpectedState(_))), "{late:?}");
     }
     assert_eq!(shop.ledger(placed).await, (0, 0));
@@ -98,7 +103,7 @@ async fn a_create_that_is_delivered_late_is_found_and_cancelled() {
 async fn a_prepared_payment_is_voided() {
     let shop = Shop::open().await;
     let (placed, charge) = shop.prepare("pm_card_visa").await;
-    let prepared = PreparedPayment { intent_id: charge.intent_id.clone() };
+    let prepared = prepared(&charge);
     for number in 1..4 {
         let attempt = placed.attempt(3, number);
         let outcome = Outcome::Done(&prepared);
@@ -117,7 +122,7 @@ async fn a_captured_payment_is_given_back_once_however_often_it_is_undone() {
     let shop = Shop::open().await;
     let (placed, charge, answer) = shop.charge("pm_card_visa").await;
     let captured = answer.unwrap();
-    let prepared = PreparedPayment { intent_id: charge.intent_id.clone() };
+    let prepared = prepared(&charge);
     for number in 1..4 {
         let attempt = placed.attempt(4, number);
         charge.undo(&shop.payments, &attempt, Outcome::Done(&captured)).await.unwrap_done();
@@ -137,7 +142,7 @@ async fn a_charge_nobody_knows_of_is_given_back_by_the_undo_of_its_prepare() {
         let shop = Shop::with_faults(once("confirm", kind)).await;
         let (placed, charge, answer) = shop.charge("pm_card_visa").await;
         assert!(matches!(answer, Err(Failure::Unknown(_))), "{kind}: {answer:?}");
-        let prepared = PreparedPayment { intent_id: charge.intent_id.clone() };
+        let prepared = prepared(&charge);
         let outcome = Outcome::Done(&prepared);
         let attempt = placed.attempt(3, 1);
         placed.prepare().undo(&shop.payments, &attempt, outcome).await.unwrap_done();

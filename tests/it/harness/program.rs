@@ -13,7 +13,7 @@ use nix::unistd::Pid;
 use super::SOON;
 
 /// The variables the program reads: those of whoever runs the tests are not its business.
-const VARIABLES: [&str; 20] = [
+const VARIABLES: [&str; 21] = [
     "AMENDS_DATABASE_URL",
     "INVENTORY_DATABASE_URL",
     "ORDERS_DATABASE_URL",
@@ -27,6 +27,7 @@ const VARIABLES: [&str; 20] = [
     "PAYMENT_GATEWAY_URL",
     "PAYMENT_GATEWAY_KEY",
     "PAYMENT_GATEWAY_RATE",
+    "PAYMENT_RETURN_URL",
     "PAYMENT_WEBHOOK_SECRET",
     engine::testing::FAULT,
     engine::testing::FAULT_LOG,

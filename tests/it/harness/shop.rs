@@ -117,6 +117,7 @@ impl Shop {
             ("PAYMENT_GATEWAY_URL", self.simulator.url.clone()),
             ("PAYMENT_GATEWAY_KEY", "sk_test_simulator".to_owned()),
             ("PAYMENT_WEBHOOK_SECRET", "whsec_simulator".to_owned()),
+            ("PAYMENT_RETURN_URL", "https://shop.example/paid".to_owned()),
         ]);
         variables
     }

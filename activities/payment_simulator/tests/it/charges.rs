@@ -2,7 +2,7 @@
 
 use payment_simulator::{Error, FaultPlan, Simulator};
 
-use crate::gateway::{Gateway, client, options};
+use crate::gateway::{Gateway, client, confirm_path, options};
 
 #[tokio::test]
 async fn a_good_card_is_charged_and_the_answer_reads_like_stripe() {
@@ -102,7 +102,9 @@ async fn a_declined_intent_can_be_confirmed_with_another_card() {
 async fn a_challenge_waits_for_the_customer() {
     let gateway = Gateway::start().await;
     let id = gateway.create("a").await;
-    let answer = gateway.confirm(&id, "k", "pm_card_threeDSecure2Required").await;
+    let card = ("payment_method", "pm_card_threeDSecure2Required");
+    let back = ("return_url", "https://shop.example/paid");
+    let answer = gateway.post(&confirm_path(&id), "k", &[card, back]).await;
     assert_eq!(answer.body["status"], "requires_action");
     let url = answer.body["next_action"]["redirect_to_url"]["url"].as_str().unwrap().to_owned();
     assert!(client().get(&url).send().await.unwrap().status().is_success());
@@ -116,6 +118,17 @@ async fn a_challenge_waits_for_the_customer() {
     let passed = gateway.control(&(path + "?outcome=succeeded"), "").await;
     assert_eq!(passed["status"], "succeeded");
     assert_eq!(gateway.ledger_lines("captured", &id).len(), 1);
+}
+
+#[tokio::test]
+async fn a_challenge_with_no_way_back_says_no_url() {
+    let gateway = Gateway::start().await;
+    let id = gateway.create("a").await;
+    let answer = gateway.confirm(&id, "k", "pm_card_threeDSecure2Required").await;
+    assert_eq!(answer.body["status"], "requires_action");
+    let next = &answer.body["next_action"];
+    assert_eq!(next["type"], "use_stripe_sdk");
+    assert!(next.get("redirect_to_url").is_none(), "{next}");
 }
 
 #[tokio::test]
@@ -214,7 +227,7 @@ async fn bad_requests_get_stripes_errors() {
     let id = gateway.create("a").await;
     let card = gateway.confirm(&id, "k", "pm_card_unheardOf").await;
     assert_eq!((card.status, &card.body["error"]["code"]), (400, &"resource_missing".into()));
-    let none = gateway.post(&crate::gateway::confirm_path(&id), "k2", &[]).await;
+    let none = gateway.post(&confirm_path(&id), "k2", &[]).await;
     assert_eq!(none.body["error"]["code"], "payment_intent_unexpected_state");
 
     let url = gateway.simulator.url() + "/v1/payment_intents/" + &id;
