@@ -80,8 +80,9 @@ impl Stores {
                 sqlx::query(RESERVE).bind(&order.order).bind(&order.sku).bind(order.quantity);
             if reserve.execute(&real.inventory).await?.rows_affected() == 0 {
                 // By an earlier attempt?
-                let is_reserved = sqlx::query_scalar(IS_RESERVED).bind(&order.order);
-                ensure!(is_reserved.fetch_one(&real.inventory).await?, "out of stock");
+                let asked = sqlx::query_scalar(IS_RESERVED).bind(&order.order);
+                let is_reserved: bool = asked.fetch_one(&real.inventory).await?;
+                ensure!(is_reserved, "out of stock");
             }
         }
         Ok(answer())
