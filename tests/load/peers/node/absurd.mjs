@@ -34,7 +34,6 @@ app.executeTask = async (task, ...rest) => {
 };
 await app.startWorker({
   concurrency: Math.max(inFlight, 8),
-  batchSize: 32,
   pollInterval: 0.005,
   claimTimeout: 120,
 });
