@@ -100,9 +100,8 @@ impl Driver {
         drop(guard);
         let Self { node, shard, mailbox, id, .. } = *self;
         match left {
-            Left::Done => {}
+            Left::Done | Left::Broken => {}
             Left::Fenced => node.shard_lost(&shard),
-            Left::Broken => shard.broke(id),
             Left::Reload => {
                 shard.forget(id);
                 // What came meanwhile is read again from the inbox.
@@ -120,7 +119,11 @@ impl Driver {
         self.read_messages();
         loop {
             if let Err(left) = self.commit().await {
-                self.shard.forget(self.id);
+                // Once: it may be brought to memory again from here on.
+                match left {
+                    Left::Broken => self.shard.broke(self.id),
+                    _ => self.shard.forget(self.id),
+                }
                 return left;
             }
             if self.state.ending.is_some() {

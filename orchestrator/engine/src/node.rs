@@ -218,6 +218,10 @@ impl Node {
     ) -> Result<(), StoreError> {
         // Nobody closes it.
         let _turn = self.loads.acquire().await;
+        if !shard.is_open() {
+            page.iter().for_each(|(id, _)| shard.forget(*id));
+            return Ok(());
+        }
         let ids: Vec<SagaId> = page.iter().map(|(id, _)| *id).collect();
         let loaded = self.store.load(shard.id, &ids).await?;
         let mut mailboxes: HashMap<SagaId, Arc<Mailbox>> = page.iter().cloned().collect();

@@ -178,10 +178,14 @@ impl Shard {
     /// Takes a saga out of memory that could not be driven, and has it read again.
     pub(crate) fn broke(&self, id: SagaId) {
         tracing::error!(saga = %id, "a saga can not be driven: it is read again");
-        self.forget(id);
-        // What it had read and not yet written it reads again.
-        self.sagas().delivered.retain(|_, saga| *saga != id);
-        self.rests(id, clock::now() + AGAIN_AFTER);
+        let at = clock::now() + AGAIN_AFTER;
+        // In one go: from here on it may be brought to memory again.
+        let mut sagas = self.sagas();
+        sagas.active.remove(&id);
+        // What it had not read, or not yet written, it reads again.
+        sagas.delivered.retain(|_, saga| *saga != id);
+        sagas.resting.insert((at, id));
+        sagas.resting_until.insert(id, at);
     }
 
     /// Notes that a saga rests in the database until `wake_at`.

@@ -61,8 +61,12 @@ select ('x' || substr(pg_walfile_name(pg_current_wal_lsn()), 1, 8))::bit(32)::in
 /// What a server says to that which has no such thing, or keeps it to itself.
 const NO_TIMELINE: [&str; 3] = ["42883", "0A000", "42501"];
 
-/// See [`Store::timeline`].
+/// A line of the server's history: another one since a standby took its place or a backup was restored, and
+/// what was written last may be missing there. A server that has no such thing always says the same.
 pub(crate) type Timeline = i32;
+
+/// Of the connections that write for all sagas: they wait as long as one whose row somebody else holds.
+const LOCK_TIMEOUT: &str = "2000";
 
 /// How many connections the API shares.
 pub(crate) const POOL_CONNECTIONS_MAX: u32 = 8;
@@ -156,16 +160,16 @@ impl Store {
         }
     }
 
-    /// The line of the server's history that `connection` writes to: another one since a standby took its place
-    /// or a backup was restored, and what was written last may be missing there. A server that has no such
-    /// thing always says the same.
-    pub(crate) async fn timeline(connection: &mut PgConnection) -> Result<Timeline, StoreError> {
-        let asked = sqlx::query_scalar(TIMELINE).fetch_one(connection).await;
-        asked.or_else(|error| match error.as_database_error().and_then(|error| error.code()) {
-            Some(code) if NO_TIMELINE.contains(&&*code) => Ok(0),
-            // While it is a standby, say.
-            _ => Err(StoreError::unavailable(error)),
-        })
+    /// A connection of one's own for what must not wait long, and the line of history that it writes to.
+    pub(crate) async fn writing(&self) -> Result<(PgConnection, Timeline), StoreError> {
+        let options = self.options.clone().options([("lock_timeout", LOCK_TIMEOUT)]);
+        let opening = async {
+            let mut connection = PgConnection::connect_with(&options).await?;
+            let timeline = timeline(&mut connection).await?;
+            Ok((connection, timeline))
+        };
+        let opened = tokio::time::timeout(ACQUIRE_TIMEOUT, opening).await;
+        opened.unwrap_or(Err(sqlx::Error::PoolTimedOut)).map_err(StoreError::unavailable)
     }
 
     /// A listener with a connection of its own, which says so when that is lost.
@@ -176,6 +180,14 @@ impl Store {
         listener.eager_reconnect(false);
         Ok(listener)
     }
+}
+
+async fn timeline(connection: &mut PgConnection) -> sqlx::Result<Timeline> {
+    let asked = sqlx::query_scalar(TIMELINE).fetch_one(connection).await;
+    asked.or_else(|error| match error.as_database_error().and_then(|error| error.code()) {
+        Some(code) if NO_TIMELINE.contains(&&*code) => Ok(0),
+        _ => Err(error),
+    })
 }
 
 impl Pool {

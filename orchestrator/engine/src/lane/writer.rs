@@ -13,8 +13,8 @@ use super::{BATCH_BYTES_MAX, Queued, Written};
 use crate::error::StoreError;
 use crate::id::SagaId;
 use crate::metrics::Meters;
-use crate::store::Store;
 use crate::store::record::{Record, Recorded, Recorder};
+use crate::store::{Store, Timeline};
 
 /// A commit that takes longer is given up with its connection, and written again.
 const COMMIT_TIMEOUT: Duration = Duration::from_secs(12);
@@ -33,6 +33,17 @@ pub(super) struct Writer {
     is_down: bool,
     /// How many writers are.
     down: Arc<AtomicUsize>,
+}
+
+/// What became of a batch so far, and how much patience there is with it.
+#[derive(Clone, Copy)]
+struct Tries {
+    /// It may be there already.
+    is_repeat: bool,
+    /// An attempt whose connection was lost may still be under way.
+    may_land: bool,
+    /// After so many times that the server stopped it, one after the other, it is written in parts.
+    stops_max: u32,
 }
 
 impl Writer {
@@ -54,7 +65,8 @@ impl Writer {
         let started = Instant::now();
         self.meters.batch_size.record(batch.len() as f64);
         // What panics is a bug. It costs its batch, whose sagas are read again, and nobody their queue.
-        if AssertUnwindSafe(self.commit(batch, false, STOPS_MAX)).catch_unwind().await.is_err() {
+        let first = Tries { is_repeat: false, may_land: false, stops_max: STOPS_MAX };
+        if AssertUnwindSafe(self.commit(batch, first)).catch_unwind().await.is_err() {
             tracing::error!("a commit panicked: its sagas are read again");
             self.recorder = None;
             self.set_down(false);
@@ -63,12 +75,11 @@ impl Writer {
         self.meters.commit_seconds.record(started.elapsed());
     }
 
-    /// `stops_max`: after so many times that the server stopped it, it is written in parts.
-    async fn commit(&mut self, mut batch: Vec<Queued>, mut is_repeat: bool, stops_max: u32) {
+    async fn commit(&mut self, mut batch: Vec<Queued>, mut tries: Tries) {
         let mut stops = 0;
         while !batch.is_empty() {
             let records: Vec<&Record> = batch.iter().map(|queued| &queued.record).collect();
-            let recorded = self.attempt(&records, is_repeat).await;
+            let recorded = self.attempt(&records, tries.is_repeat).await;
             // A server may take connections and no writes: while its disk is full, say.
             let is_down = matches!(recorded, Err(StoreError::Unavailable(_)));
             self.set_down(is_down);
@@ -86,11 +97,11 @@ impl Writer {
                     }
                     if records.iter().any(|record| record.marks.durable()) {
                         self.reconnect(&sqlx::Error::PoolClosed).await;
-                        is_repeat = true;
+                        tries.is_repeat = true;
                         continue;
                     }
                     let mut keyed: HashSet<SagaId> = recorded.keyed.into_iter().collect();
-                    if is_repeat {
+                    if tries.is_repeat {
                         // A key that is taken may have been taken by this very batch.
                         match self.own_keys(&records).await {
                             Ok(own) => keyed.extend(own),
@@ -103,16 +114,17 @@ impl Writer {
                     return answer(batch, &keyed);
                 }
                 // Somebody's session holds a row of it, say. That must not hold up the others.
-                Err(error) if stops == stops_max => {
-                    return self.isolate(batch, is_repeat, &error).await;
+                Err(error) if stops == tries.stops_max => {
+                    return self.isolate(batch, tries, &error).await;
                 }
                 Err(StoreError::Unavailable(error)) => {
                     self.reconnect(&error).await;
-                    is_repeat = true;
+                    tries.is_repeat = true;
+                    tries.may_land |= !is_stopped;
                 }
                 // Nobody else writes these rows: a commit of ours that was given up has come late.
-                Err(error) if error.is_duplicate() && !is_repeat => is_repeat = true,
-                Err(error) => return self.isolate(batch, is_repeat, &error).await,
+                Err(error) if error.is_duplicate() && !tries.is_repeat => tries.is_repeat = true,
+                Err(error) => return self.isolate(batch, tries, &error).await,
             }
         }
     }
@@ -133,8 +145,10 @@ impl Writer {
     }
 
     async fn attempt(&mut self, records: &[&Record], again: bool) -> Result<Recorded, StoreError> {
+        let is_of_now =
+            |timeline: Timeline| records.iter().all(|record| record.timeline == timeline);
         if let Some(recorder) = &mut self.recorder
-            && !recorder.answers().await
+            && (!is_of_now(recorder.timeline) || !recorder.answers().await)
         {
             self.recorder = None;
         }
@@ -149,10 +163,10 @@ impl Writer {
                 self.recorder.insert(recorder)
             }
         };
-        let is_of_now = |record: &&&Record| record.timeline == recorder.timeline;
-        if !records.iter().all(|record| is_of_now(&record)) {
+        if !is_of_now(recorder.timeline) {
             // A fence of another line of history holds nothing: entries may be missing that came before.
-            let held = records.iter().filter(is_of_now).map(|record| record.fence).collect();
+            let held = records.iter().filter(|record| record.timeline == recorder.timeline);
+            let held = held.map(|record| record.fence).collect();
             return Ok(Recorded { held, keyed: Vec::new() });
         }
         match tokio::time::timeout(COMMIT_TIMEOUT, recorder.record(records, again)).await {
@@ -185,7 +199,7 @@ impl Writer {
     }
 
     /// The database refuses the batch for a reason that will not pass, or not soon: find the record it is for.
-    async fn isolate(&mut self, batch: Vec<Queued>, is_repeat: bool, error: &StoreError) {
+    async fn isolate(&mut self, batch: Vec<Queued>, tries: Tries, error: &StoreError) {
         if let [queued] = &batch[..] {
             let cause = std::error::Error::source(error).map(ToString::to_string);
             let message = cause.unwrap_or_else(|| error.to_string());
@@ -193,11 +207,12 @@ impl Writer {
                 "a saga can not be recorded");
             // The others may be.
             self.set_down(false);
-            let is_late = matches!(error, StoreError::Unavailable(_));
             for queued in batch {
-                let _ = queued.answer.send(match is_late {
-                    true => Written::Late,
-                    false => Written::Impossible(message.clone()),
+                let _ = queued.answer.send(match error {
+                    // What may still land is settled by whoever takes the shard: he waits for it.
+                    StoreError::Unavailable(_) if tries.may_land => Written::Fenced,
+                    StoreError::Unavailable(_) => Written::Late,
+                    _ => Written::Impossible(message.clone()),
                 });
             }
             return;
@@ -205,7 +220,7 @@ impl Writer {
         let mut first = batch;
         let second = first.split_off(first.len() / 2);
         for half in [first, second] {
-            Box::pin(self.commit(half, is_repeat, 1)).await;
+            Box::pin(self.commit(half, Tries { stops_max: 1, ..tries })).await;
         }
     }
 }

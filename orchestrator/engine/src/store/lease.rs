@@ -115,8 +115,8 @@ impl LeaseConnection {
         let mut connection = match self.connection.take() {
             Some(connection) => connection,
             None => {
-                let mut connection = self.store.connection().await?;
-                self.timeline = Store::timeline(&mut connection).await?;
+                let (connection, timeline) = self.store.writing().await?;
+                self.timeline = timeline;
                 connection
             }
         };

@@ -22,9 +22,6 @@ use crate::view::Phase;
 
 use statement::{RECORD, RECORD_AGAIN, WeekStatement, unfenced};
 
-/// A lane's other sagas wait as long as one whose row somebody else holds.
-const LOCK_TIMEOUT: &str = "set lock_timeout = '2s'";
-
 /// What one saga has to write in one commit.
 #[derive(Debug)]
 pub(crate) struct Record {
@@ -163,12 +160,10 @@ const PLANNED_FOR_GOOD_AT: usize = 16_384;
 
 impl Recorder {
     pub(crate) async fn open(store: &Store) -> Result<Self, StoreError> {
-        let mut connection = store.connection().await?;
-        connection.execute(LOCK_TIMEOUT).await?;
+        let (mut connection, timeline) = store.writing().await?;
         if crate::planted!(AsyncCommit) {
             connection.execute("set synchronous_commit = off").await?;
         }
-        let timeline = Store::timeline(&mut connection).await?;
         let used_at = Instant::now();
         Ok(Self { connection, timeline, used_at, week: None, recorded: 0, plan_at: 1 })
     }

@@ -162,14 +162,15 @@ async fn a_session_that_holds_the_row_of_one_saga_holds_up_no_other() {
     let stock = Stock::closed();
     let engine = engine(&url, registry(&stock)).await;
     let client = engine.client();
-    let take = async || loop {
-        match client.start(start("take-many", &Order::of(1))).await {
+    // Sent again with its key until it is answered.
+    let take = async |key| loop {
+        match client.start(with_key(start("take-many", &Order::of(1)), key)).await {
             Ok(started) => return started.id,
             Err(StartError::Unavailable(_)) => tokio::time::sleep(Duration::from_millis(20)).await,
             Err(error) => panic!("{error:?}"),
         }
     };
-    let (held, other) = (take().await, take().await);
+    let (held, other) = (take("held").await, take("other").await);
     stock.called(2).await;
     let mut somebody = PgConnection::connect(&url).await.unwrap();
     let mut holding = somebody.begin().await.unwrap();
@@ -181,7 +182,7 @@ async fn a_session_that_holds_the_row_of_one_saga_holds_up_no_other() {
     let view = client.view(held).await.unwrap().unwrap();
     assert_eq!(view.summary.ending, None, "it can not be written");
     // And so do new ones.
-    ends(&client, take().await, Ending::Completed).await;
+    ends(&client, take("new").await, Ending::Completed).await;
     holding.rollback().await.unwrap();
     ends(&client, held, Ending::Completed).await;
     assert_eq!(stock.taken(), 3, "each once");
