@@ -142,9 +142,16 @@ impl PreparePayment {
         }
         for key in keys(&attempt.key()) {
             match self.create(payments, attempt, &key).await {
-                Err(GatewayFailure::Unknown { is_stored: true, .. }) => {
+                // Sent by a build that writes it otherwise, or lost: it may be there.
+                Err(
+                    failure @ (GatewayFailure::Unknown { is_stored: true, .. }
+                    | GatewayFailure::KeyReused(_)),
+                ) => {
                     if let Some(intent) = self.find(payments, attempt).await?.pop() {
                         return Ok(intent);
+                    }
+                    if matches!(failure, GatewayFailure::KeyReused(_)) {
+                        return Err(failure);
                     }
                 }
                 answer => return answer,
@@ -169,6 +176,10 @@ impl PreparePayment {
                     GatewayFailure::Unknown { is_stored: true, .. }
                     | GatewayFailure::Refused { .. },
                 ) => {}
+                Err(failure @ GatewayFailure::KeyReused(_)) => {
+                    let found = self.find(payments, attempt).await?;
+                    return if found.is_empty() { Err(failure.into()) } else { Ok(found) };
+                }
                 Err(failure) => return Err(failure.into()),
             }
         }

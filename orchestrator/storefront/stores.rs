@@ -51,6 +51,7 @@ pub(crate) trait Stores: Send + Sync {
     fn follow_refunds(
         &self,
         received: Range<OffsetDateTime>,
+        pending_since: Option<OffsetDateTime>,
     ) -> BoxFuture<'_, Result<(), DatabaseError>>;
     /// Events that came in this time and are still in that queue, but for those of refunds.
     fn events_unprocessed(
@@ -119,8 +120,9 @@ impl Stores for RealStores {
     fn follow_refunds(
         &self,
         received: Range<OffsetDateTime>,
+        pending_since: Option<OffsetDateTime>,
     ) -> BoxFuture<'_, Result<(), DatabaseError>> {
-        Box::pin(self.payments.follow_refunds(received))
+        Box::pin(self.payments.follow_refunds(received, pending_since))
     }
 
     fn events_unprocessed(

@@ -9,7 +9,7 @@ use crate::intent::{Intent, Status};
 use crate::methods::{RefundEnding, refund_ending};
 
 /// How long a pending refund takes, or a failing one to fail.
-const SETTLES_AFTER_MS: i64 = 500;
+const SETTLES_AFTER_MS: i64 = 2_000;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]

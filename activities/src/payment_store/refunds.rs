@@ -11,7 +11,7 @@ use crate::database::DatabaseError;
 use crate::order::OrderId;
 use crate::payment_gateway::intent::Refund;
 
-pub(super) const STATEMENTS: [&str; 3] = [WAITING, LOCK, DEALT_WITH];
+pub(super) const STATEMENTS: [&str; 5] = [WAITING, PENDING, LOCK, IS_SHORT, DEALT_WITH];
 
 /// The events that tell of a refund.
 pub const REFUND_EVENTS: [&str; 5] = [
@@ -34,6 +34,25 @@ const WAITING: &str = "
       and event.received_at >= $1 and event.received_at < $2 and event.type = any($3)
     order by event.received_at
     limit $4";
+
+/// Those of which nothing was heard for long. It reads all refunds, every ten minutes.
+const PENDING: &str = "
+    select distinct payment.order_id, payment.intent_id
+    from orders.refund
+    join orders.payment on payment.order_id = refund.order_id
+    where refund.status in ('requested', 'pending') and refund.updated_at < $1
+    order by payment.order_id
+    limit $2";
+
+/// Whether some of the money is neither back nor on its way.
+const IS_SHORT: &str = "
+    select payment.captured > coalesce((
+               select sum(amount)::bigint from orders.refund
+               where refund.order_id = payment.order_id
+                 and refund.status in ('requested', 'pending', 'succeeded')
+           ), 0)
+    from orders.payment
+    where order_id = $1";
 
 /// The payment before its refunds, as an undo takes them.
 const LOCK: &str = "
@@ -74,6 +93,16 @@ impl PaymentStore {
         self.database.fetch_all(query).await
     }
 
+    /// Orders and intents with refunds that are on their way, and have not changed since `before`.
+    pub(crate) async fn pending_refunds(
+        &self,
+        before: OffsetDateTime,
+        limit: u32,
+    ) -> Result<Vec<(OrderId, String)>, DatabaseError> {
+        let query = sqlx::query_as(PENDING).bind(before).bind(i64::from(limit));
+        self.database.fetch_all(query).await
+    }
+
     /// Writes where all refunds of an order's payment stand at the gateway, and with them that the
     /// events which told of it are dealt with - or wait for a person, when a refund has come back
     /// since our book was last written.
@@ -92,6 +121,13 @@ impl PaymentStore {
         let changed = transaction.run(async |connection| refund(connection, &rows).await).await?;
         let came_back =
             changed.iter().find(|(_, status)| matches!(status.as_str(), "failed" | "canceled"));
+        let is_short: Option<bool> = transaction
+            .run(async |connection| {
+                sqlx::query_scalar(IS_SHORT).bind(order_id).fetch_optional(connection).await
+            })
+            .await?;
+        // Another one may have gone through since.
+        let came_back = came_back.filter(|_| is_short == Some(true));
         if let Some((refund_id, status)) = came_back {
             // Before it is written: it may be said twice, and not never.
             tracing::error!(%order_id, refund_id, status, "a refund did not go through");

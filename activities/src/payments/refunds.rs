@@ -23,14 +23,21 @@ const ANSWER_WITHIN: Duration = Duration::from_secs(30);
 impl Payments {
     /// Goes once through the events about refunds that came in this time: the gateway is asked for
     /// the refunds of each payment that they are about, and what it says is written down. Where that
-    /// fails, the events wait for the next time.
+    /// fails, the events wait for the next time. It is also asked for those that have been on their
+    /// way without a word since `pending_since`: an event may be lost.
     pub async fn follow_refunds(
         &self,
         received: Range<OffsetDateTime>,
+        pending_since: Option<OffsetDateTime>,
     ) -> Result<(), DatabaseError> {
         let mut payments: BTreeMap<(OrderId, String), Vec<String>> = BTreeMap::new();
         for event in self.store.refund_events(received, EVENTS_MAX).await? {
             payments.entry((event.order_id, event.intent_id)).or_default().push(event.id);
+        }
+        if let Some(since) = pending_since {
+            for payment in self.store.pending_refunds(since, EVENTS_MAX).await? {
+                payments.entry(payment).or_default();
+            }
         }
         futures_util::stream::iter(payments)
             .for_each_concurrent(ASKED_AT_ONCE, |((order_id, intent_id), events)| async move {

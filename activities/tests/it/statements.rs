@@ -62,8 +62,9 @@ async fn session(database: &OwnDatabase) -> PgConnection {
 /// On tables as empty as those that a store's first statements are planned on, and kept.
 async fn assert_keyed(database: &OwnDatabase, statements: Vec<&'static str>) {
     let mut connection = session(database).await;
-    // What adds up everything reads everything.
-    for statement in statements.iter().filter(|sql| !sql.contains("sum(captured)")) {
+    // What adds up everything reads everything, and so does what looks for forgotten refunds now and then.
+    let reads_all = |sql: &&&str| sql.contains("sum(captured)") || sql.contains("select distinct");
+    for statement in statements.iter().filter(|sql| !reads_all(sql)) {
         let plan = plan(&mut connection, statement).await;
         let scans = scans(&plan);
         assert!(scans.is_empty(), "{scans:?} in\n{statement}\n{}", plan.join("\n"));

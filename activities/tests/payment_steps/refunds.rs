@@ -51,7 +51,7 @@ async fn told(shop: &Shop, intent_id: &str, events: &[(&str, &str)]) {
 
 async fn follow(shop: &Shop) {
     let later = engine::now() + Duration::from_secs(60);
-    shop.payments.follow_refunds(OffsetDateTime::UNIX_EPOCH..later).await.unwrap();
+    shop.payments.follow_refunds(OffsetDateTime::UNIX_EPOCH..later, None).await.unwrap();
 }
 
 async fn waiting(shop: &Shop) -> Waiting {
@@ -122,6 +122,19 @@ async fn while_the_gateway_can_not_be_asked_its_events_about_refunds_wait() {
     follow(&shop).await;
     assert_eq!(booked(&shop, &placed).await, (4200, 0));
     assert_eq!(waiting(&shop).await, []);
+}
+
+#[tokio::test]
+async fn a_refund_whose_event_is_lost_is_asked_for() {
+    let shop = Shop::open().await;
+    let (placed, intent_id) = taken_back(&shop, "pm_card_pendingRefund").await;
+    ends(&shop, &intent_id, RefundStatus::Succeeded).await;
+    let (none, now) = (OffsetDateTime::UNIX_EPOCH..OffsetDateTime::UNIX_EPOCH, engine::now());
+    let hour = Duration::from_secs(3_600);
+    shop.payments.follow_refunds(none.clone(), Some(now - hour)).await.unwrap();
+    assert_eq!(booked(&shop, &placed).await, (0, 4200), "it is not long yet");
+    shop.payments.follow_refunds(none, Some(now + hour)).await.unwrap();
+    assert_eq!(booked(&shop, &placed).await, (4200, 0));
 }
 
 #[tokio::test]

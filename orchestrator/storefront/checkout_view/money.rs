@@ -79,7 +79,8 @@ pub(in crate::storefront) fn in_books(payment: Option<&OrderPayment>) -> Money {
         (0, "created" | "declined" | "voided") => Money::NotCharged,
         (0, _) => Money::Checking,
         (captured, _) if refunded >= captured => Money::Refunded,
-        _ if refunded + refunding > 0 => Money::Refunding,
+        _ if refunding > 0 => Money::Refunding,
+        // Also if somebody gave a part of it back.
         _ => Money::Charged,
     }
 }

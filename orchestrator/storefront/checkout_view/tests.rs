@@ -289,7 +289,7 @@ fn books_are_read_the_same_way() {
         ("authorized", [0, 0, 0], Money::Checking),
         ("unknown", [0, 0, 0], Money::Checking),
         ("captured", [500, 0, 0], Money::Charged),
-        ("captured", [500, 100, 0], Money::Refunding),
+        ("captured", [500, 100, 0], Money::Charged),
         ("captured", [500, 0, 500], Money::Refunding),
         ("captured", [500, 100, 400], Money::Refunding),
         ("captured", [500, 500, 0], Money::Refunded),

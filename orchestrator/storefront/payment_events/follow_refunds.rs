@@ -13,6 +13,8 @@ use crate::storefront::Stores;
 /// the newest events all of these are looked at: at first, and then every ten minutes.
 const ASK_FOR: Duration = Duration::from_hours(7 * 24);
 const ALL_EVERY: u32 = 120;
+/// With these the gateway is asked for refunds of which it has not told anything for so long.
+const QUIET_FOR: Duration = Duration::from_mins(10);
 
 /// Goes on until the program stops. The events wait in the database, so that none is forgotten, and
 /// a moment longer than an undo takes to write what it did by itself.
@@ -22,15 +24,17 @@ pub(in crate::storefront) async fn follow_refunds(
 ) {
     for times in (0..ALL_EVERY).cycle() {
         tokio::select! {
-            () = once(&*shop, if times == 0 { ASK_FOR } else { TELL_AGAIN_FOR }) => {}
+            () = once(&*shop, times == 0) => {}
             () = stopping.cancelled() => return,
         }
     }
 }
 
-async fn once(shop: &dyn Stores, ask_for: Duration) {
+async fn once(shop: &dyn Stores, all: bool) {
     let now = engine::now();
-    if let Err(error) = shop.follow_refunds(now - ask_for..now - TELL_AGAIN_AFTER).await {
+    let events = now - if all { ASK_FOR } else { TELL_AGAIN_FOR }..now - TELL_AGAIN_AFTER;
+    let pending_since = all.then(|| now - QUIET_FOR);
+    if let Err(error) = shop.follow_refunds(events, pending_since).await {
         tracing::debug!(%error, "kept events of refunds could not be read");
     }
     tokio::time::sleep(TELL_AGAIN_AFTER).await;

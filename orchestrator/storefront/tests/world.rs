@@ -233,7 +233,11 @@ impl Stores for TeaShop {
         Box::pin(async { Ok(()) })
     }
 
-    fn follow_refunds(&self, _: Range<OffsetDateTime>) -> BoxFuture<'_, Result<(), DatabaseError>> {
+    fn follow_refunds(
+        &self,
+        _: Range<OffsetDateTime>,
+        _: Option<OffsetDateTime>,
+    ) -> BoxFuture<'_, Result<(), DatabaseError>> {
         Box::pin(async { Ok(()) })
     }
 
