@@ -23,29 +23,17 @@ use crate::noop;
 const CONNECTIONS: u32 = 4;
 const BATCH_MAX: usize = 256;
 
-/// One statement for a batch: whose goods are not there. What is reserved already was reserved by an earlier
-/// attempt, and counts once; of the others each takes what those before it have left.
+/// One statement for a batch. What is there already was written by an earlier attempt and counts once.
 const RESERVE: &str = "
-    with asked as materialized (
-        select * from unnest($1::text[], $2::text[], $3::integer[]) with ordinality as n (saga, sku, quantity, at)
-        where not exists (select from reservation where reservation.saga = n.saga)
-    ), goods as materialized (
-        select sku, available from stock where sku in (select sku from asked) order by sku for update
-    ), fits as materialized (
-        select saga, sku, quantity
-        from (select saga, sku, quantity, available, sum(quantity) over (partition by sku order by at) as so_far
-              from asked join goods using (sku)) line
-        where so_far <= available
-    ), reserved as (
-        insert into reservation (saga, sku, quantity) select saga, sku, quantity from fits
+    with reserved as (
+        insert into reservation (saga, sku, quantity)
+        select saga, sku, quantity from unnest($1::text[], $2::text[], $3::integer[]) as n (saga, sku, quantity)
         on conflict do nothing
         returning sku, quantity
-    ), taken as (
-        update stock set available = available - sold.quantity
-        from (select sku, sum(quantity)::integer as quantity from reserved group by sku) sold
-        where stock.sku = sold.sku
+    ), taken as materialized (
+        select sku, sum(quantity)::integer as quantity from reserved group by sku order by sku
     )
-    select saga from asked where saga not in (select saga from fits)";
+    update stock set available = available - taken.quantity from taken where stock.sku = taken.sku";
 const RELEASE: &str = "
     with released as (delete from reservation where saga = $1 returning sku, quantity)
     update stock set available = available + released.quantity from released where stock.sku = released.sku";
@@ -77,18 +65,28 @@ impl Stores {
     }
 
     async fn reserve(&self, orders: &[&Order]) -> Vec<Result<Answer, Failure>> {
-        let reserve = sqlx::query_scalar(RESERVE)
+        let reserve = sqlx::query(RESERVE)
             .bind(column(orders, |order| order.order.as_str()))
             .bind(column(orders, |order| order.sku.as_str()))
             .bind(column(orders, |order| order.quantity));
-        let refused: Result<Vec<String>, _> = reserve.fetch_all(&self.inventory).await;
-        let mut answers = answers(orders.len(), refused.as_deref());
-        for (order, answer) in orders.iter().zip(&mut answers) {
-            if refused.as_ref().is_ok_and(|refused| refused.contains(&order.order)) {
-                *answer = Err(reject("out_of_stock", "there are not as many"));
+        let done = reserve.execute(&self.inventory).await;
+        let is_short = |error: &sqlx::Error| {
+            error.as_database_error().is_some_and(|error| error.is_check_violation())
+        };
+        match (&done, orders) {
+            (Err(error), [_]) if is_short(error) => {
+                vec![Err(reject("out_of_stock", "there are not as many"))]
             }
+            // Not all of them can be had: one after the other takes what those before it have left.
+            (Err(error), [_, ..]) if is_short(error) => {
+                let mut answers = Vec::new();
+                for order in orders {
+                    answers.append(&mut Box::pin(self.reserve(&[order])).await);
+                }
+                answers
+            }
+            _ => answers(orders.len(), done.as_ref()),
         }
-        answers
     }
 
     async fn create(&self, orders: &[&Order]) -> Vec<Result<Answer, Failure>> {
@@ -137,10 +135,7 @@ fn column<'a, T>(orders: &[&'a Order], value: fn(&'a Order) -> T) -> Vec<T> {
     orders.iter().map(|order| value(order)).collect()
 }
 
-fn answers<T: ?Sized>(
-    calls: usize,
-    done: Result<&T, &sqlx::Error>,
-) -> Vec<Result<Answer, Failure>> {
+fn answers<T>(calls: usize, done: Result<&T, &sqlx::Error>) -> Vec<Result<Answer, Failure>> {
     let answer = || match done {
         Ok(_) => Ok(Answer { ok: true, pad: "y".repeat(60) }),
         Err(error) => Err(Failure::Retry(Trouble::new("database", error.to_string()))),
