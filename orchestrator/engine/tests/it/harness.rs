@@ -18,9 +18,6 @@ const TEMPLATE: &str = "engine_template";
 static MIGRATED: OnceCell<()> = OnceCell::const_new();
 static DATABASES: AtomicU32 = AtomicU32::new(0);
 
-/// Of the engines of these tests.
-pub(crate) const LEASE_TTL: Duration = Duration::from_secs(2);
-
 /// Long enough for anything that is going to happen.
 pub(crate) const SOON: Duration = Duration::from_secs(30);
 
@@ -58,7 +55,7 @@ pub(crate) async fn database() -> String {
 /// An engine with a short lease.
 pub(crate) async fn engine(url: &str, registry: Registry) -> Engine {
     let mut settings = Settings::new(url);
-    settings.lease_ttl = LEASE_TTL;
+    settings.lease_ttl = Duration::from_secs(2);
     Engine::start(settings, registry).await.unwrap()
 }
 

@@ -8,7 +8,7 @@ use engine::{Engine, SagaId};
 use sqlx::{Connection, Executor, PgConnection};
 use tokio::time::Instant;
 
-use crate::harness::{LEASE_TTL, SOON, database, ended, ends, engine, start, with_key};
+use crate::harness::{SOON, database, ended, ends, engine, start, with_key};
 use crate::stock::{Order, Stock, registry};
 
 /// Waits until the nodes own so many shards each, in any order.
@@ -244,7 +244,12 @@ async fn a_node_that_was_replaced_calls_nobody_when_the_database_answers_again()
     let mut away = database.begin().await.unwrap();
     away.execute("lock table saga.node in access exclusive mode").await.unwrap();
     // It can not renew its lease, and knows that it may have been replaced when it has run out.
-    tokio::time::sleep(LEASE_TTL).await;
+    let deadline = Instant::now() + SOON;
+    let has_run_out = "select lease_until <= clock_timestamp() from saga.node";
+    while !sqlx::query_scalar::<_, bool>(has_run_out).fetch_one(&mut *away).await.unwrap() {
+        assert!(Instant::now() < deadline, "it renews a lease that it can not reach");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
     let id = engine.client().start(start("take-many", &Order::of(1))).await.unwrap().id;
     let replaced = "
         with another as (
@@ -255,7 +260,6 @@ async fn a_node_that_was_replaced_calls_nobody_when_the_database_answers_again()
         update saga.shard set fence = gen_random_uuid(), node_id = another.node_id from another";
     away.execute(replaced).await.unwrap();
     away.commit().await.unwrap();
-    let deadline = Instant::now() + SOON;
     while engine.sagas_in_memory() > 0 {
         assert!(Instant::now() < deadline, "it goes on with what is another's");
         tokio::time::sleep(Duration::from_millis(5)).await;
