@@ -1,6 +1,7 @@
 //! Where the three stores' saga runs: a new server, two stores, and something that charges.
 
 use std::io::{BufRead, BufReader};
+use std::path::Path;
 use std::process::{Child, Command, Stdio};
 
 use anyhow::Context;
@@ -32,7 +33,7 @@ pub(crate) struct Arena {
     pub(crate) charge_url: String,
     server: LocalPostgres,
     _charger: Charger,
-    _directory: TempDir,
+    directory: TempDir,
 }
 
 impl Arena {
@@ -54,8 +55,13 @@ impl Arena {
             charge_url: format!("http://127.0.0.1:{}/charge", charger.port),
             server,
             _charger: charger,
-            _directory: directory,
+            directory,
         })
+    }
+
+    /// Where whoever keeps the sagas may leave files.
+    pub(crate) fn scratch(&self) -> &Path {
+        self.directory.path()
     }
 
     /// The first process of PostgreSQL.

@@ -98,10 +98,13 @@ fn main() -> anyhow::Result<()> {
         }
         Asked::Peers => {
             let recorder = meter::recorder()?;
-            let comparison =
-                runtime()?.block_on(unless_interrupted(peers::run(&arguments, &recorder)))?;
+            let (comparison, ended) = runtime()?.block_on(peers::run(&arguments, &recorder))?;
+            if comparison.is_empty() {
+                return ended;
+            }
             print(&arguments, comparison.text(), &comparison)?;
-            draw(&arguments, || comparison.chart())
+            draw(&arguments, || comparison.chart())?;
+            ended
         }
     }
 }
@@ -129,7 +132,8 @@ fn measure(workload: Workload, arguments: &LoadArguments) -> anyhow::Result<Usag
     let usage = runtime()?.block_on(unless_interrupted(async {
         let server = LocalPostgres::start(&local_postgres::Options::new(directory.path()))?;
         meter::create_database(&server.url("postgres"), "amends").await?;
-        let url = server.url("amends");
+        // As a server on another machine is spoken to, and as the peers speak to theirs.
+        let url = server.tcp_url("amends");
         let postmaster = server.pid().context("the server has ended")?;
         let sources = Sources { url: &url, postmaster, recorder: &recorder };
         let shop = async |one_in| Shop::open(&server, directory.path(), one_in, arguments).await;
@@ -181,7 +185,9 @@ fn three_stores(arguments: &LoadArguments, recorder: &PrometheusHandle) -> anyho
     let usage = runtime()?.block_on(unless_interrupted(async {
         let arena = arena::Arena::open().await?;
         let sources = Sources { url: &arena.sagas_url, postmaster: arena.postmaster()?, recorder };
-        three_stores::run(arguments, sources, &arena).await
+        let usage = three_stores::run(arguments, sources, &arena).await?;
+        nodes::ended_as(sources.url, &["completed"]).await?;
+        Ok(usage)
     }));
     Ok(usage?.of(Workload::ThreeStores, arguments))
 }
@@ -206,7 +212,11 @@ async fn noop(
         console.abort();
     }
     nodes.shutdown().await;
-    usage
+    let usage = usage?;
+    if workload == Workload::Noop {
+        nodes::ended_as(sources.url, &["completed"]).await?;
+    }
+    Ok(usage)
 }
 
 async fn floor(arguments: &LoadArguments, sources: Sources<'_>) -> anyhow::Result<Usage> {
@@ -232,6 +242,6 @@ async fn place_order(
     let usage = drive(checkouts, arguments.load(), sources).await;
     nodes.shutdown().await;
     let usage = usage?;
-    place_order::check(sources.url, endings).await?;
+    nodes::ended_as(sources.url, endings).await?;
     Ok(usage)
 }

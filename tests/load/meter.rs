@@ -122,10 +122,19 @@ const COUNTERS: &str = "select (select sum(xact_commit)::bigint from pg_stat_dat
 
 impl<'a> Meter<'a> {
     pub(crate) async fn start(sources: Sources<'a>) -> anyhow::Result<Self> {
-        let mut connection = PgConnection::connect(sources.url).await?;
-        let (commits, wal) = sqlx::query_as(COUNTERS).fetch_one(&mut connection).await?;
+        let connection = PgConnection::connect(sources.url).await?;
+        Self::start_on(connection, sources).await
+    }
+
+    /// With a connection that was made before, so that nothing passes unmeasured meanwhile.
+    pub(crate) async fn start_on(
+        mut connection: PgConnection,
+        sources: Sources<'a>,
+    ) -> anyhow::Result<Self> {
+        let began = Instant::now();
         let (ticks, batches) = (Ticks::now(sources.postmaster), Batches::now(sources.recorder));
-        Ok(Self { connection, sources, began: Instant::now(), commits, wal, ticks, batches })
+        let (commits, wal) = sqlx::query_as(COUNTERS).fetch_one(&mut connection).await?;
+        Ok(Self { connection, sources, began, commits, wal, ticks, batches })
     }
 
     /// What it cost since then.

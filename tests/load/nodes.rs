@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 use anyhow::ensure;
 use engine::client::{Start, StartKey};
 use engine::{Client, Engine, Payload, Registry, Settings, Workflow};
+use sqlx::{Connection, PgConnection};
 
 use crate::arguments::LoadArguments;
 
@@ -87,6 +88,7 @@ impl Clients {
     pub(crate) fn next(&self) -> &Client {
         &self.clients[self.next.fetch_add(1, Ordering::Relaxed) % self.clients.len()]
     }
+
     /// Runs a saga of nobody in particular, from its start to its end.
     pub(crate) async fn run<W: Workflow>(
         &self,
@@ -104,4 +106,13 @@ impl Clients {
 pub(crate) fn start<W: Workflow>(input: &W::Input, key: Option<StartKey>) -> anyhow::Result<Start> {
     let (workflow, input) = (W::NAME.to_owned(), Payload::encode(input)?);
     Ok(Start { workflow, input, key, business_key: None, subject: None })
+}
+
+/// Whether every saga of the database at `url` ended as one of these, and each of them is how some did.
+pub(crate) async fn ended_as(url: &str, endings: &[&str]) -> anyhow::Result<()> {
+    let found = "select distinct coalesce(ending, 'open') as ending from saga.saga order by ending";
+    let mut connection = PgConnection::connect(url).await?;
+    let found: Vec<String> = sqlx::query_scalar(found).fetch_all(&mut connection).await?;
+    ensure!(found == endings, "sagas ended as {found:?}, not {endings:?}");
+    Ok(())
 }

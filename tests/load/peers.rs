@@ -2,28 +2,28 @@
 //! the same settings.
 
 mod install;
+mod report;
 
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::process::Stdio;
 use std::time::Duration;
 
-use anyhow::{Context, ensure};
+use anyhow::{Context, anyhow, ensure};
 use clap::ValueEnum;
-use comfy_table::{Table, presets};
 use metrics_exporter_prometheus::PrometheusHandle;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use serde::{Deserialize, Serialize};
+use sqlx::{Connection, PgConnection};
 use tokio::io::{AsyncBufReadExt, BufReader};
-use tokio::process::{Child, Command};
+use tokio::process::Child;
 
 use crate::arena::Arena;
 use crate::arguments::{Arguments, LoadArguments, Workload};
-use crate::chart::{self, Bars};
 use crate::meter::{self, Latencies, Meter, Sources, Usage};
-use crate::spread::{Spread, median};
-use crate::turns;
+use crate::spread::median;
+use crate::{turns, unless_interrupted};
 use install::Programs;
 
 /// What each of them runs.
@@ -61,6 +61,8 @@ struct Measured {
     keeps_sagas_in: &'static str,
     /// Why it was not run to the end; none: it was.
     not_run: Option<String>,
+    /// Why some of its runs were run again.
+    run_again: Vec<String>,
     workloads: BTreeMap<String, Rounds>,
 }
 
@@ -103,11 +105,12 @@ impl System {
     }
 }
 
-/// Runs those that `arguments` name, all unless told otherwise, as many rounds as they say.
+/// Runs those that `arguments` name, all unless told otherwise, as many rounds as they say. What was measured in
+/// whole rounds is not lost if somebody wants this process to end; the second value says why there are no more.
 pub(crate) async fn run(
     arguments: &Arguments,
     recorder: &PrometheusHandle,
-) -> anyhow::Result<Comparison> {
+) -> anyhow::Result<(Comparison, anyhow::Result<()>)> {
     let mut systems = match &arguments.only[..] {
         [] => System::value_variants().to_vec(),
         only => only.to_vec(),
@@ -117,30 +120,52 @@ pub(crate) async fn run(
     systems.dedup();
     let mut all: Vec<Measured> = systems.into_iter().map(Measured::nothing).collect();
     let programs = Programs::open()?;
-    for one in &mut all {
-        let installed = programs.install(one.system).await;
-        one.not_run = installed.err().map(|error| format!("{error:#}"));
-    }
-    for round in 0..arguments.rounds {
-        // Nobody is always the first one.
-        all.rotate_left(1);
-        for one in all.iter_mut().filter(|one| one.not_run.is_none()) {
-            for workload in WORKLOADS {
-                let done = one.run(workload, &programs, arguments, recorder).await;
-                if let Err(error) = done {
-                    eprintln!("{} failed: {error:#}", one.name);
-                    one.not_run = Some(format!("in round {}: {error:#}", round + 1));
-                    break;
-                }
+    let ended = unless_interrupted(async {
+        for one in all.iter_mut().filter(|one| one.system != System::Amends) {
+            eprintln!("getting {} ...", one.name);
+            let installed = programs.install(one.system).await;
+            one.not_run = installed.err().map(|error| format!("{error:#}"));
+        }
+        for _ in 0..arguments.rounds {
+            // Nobody is always the first one.
+            all.rotate_left(1);
+            for one in all.iter_mut().filter(|one| one.not_run.is_none()) {
+                one.round(&programs, arguments, recorder).await;
             }
         }
-    }
+        Ok(())
+    });
+    let mut ended = ended.await;
     all.sort_by_key(|one| one.system);
-    Ok(Comparison {
+    if ended.is_err() {
+        drop_half_rounds(&mut all);
+    }
+    for one in &all {
+        if let (Ok(()), Some(reason)) = (&ended, &one.not_run) {
+            ended = Err(anyhow!("{} was not run to the end: {reason}", one.name));
+        }
+    }
+    let comparison = Comparison {
         in_flight: arguments.load.in_flight,
         seconds: arguments.load.seconds,
         systems: summed_up(all),
-    })
+    };
+    Ok((comparison, ended))
+}
+
+/// Of those that still run, what others have not run as often.
+fn drop_half_rounds(all: &mut [Measured]) {
+    let run = |one: &Measured| -> usize {
+        let runs = WORKLOADS.map(|workload| one.workloads.get(&workload.name()));
+        runs.map(|rounds| rounds.map_or(0, |rounds| rounds.runs.len()))
+            .into_iter()
+            .min()
+            .unwrap_or(0)
+    };
+    let whole = all.iter().filter(|one| one.not_run.is_none()).map(run).min().unwrap_or(0);
+    for rounds in all.iter_mut().flat_map(|one| one.workloads.values_mut()) {
+        rounds.runs.truncate(whole);
+    }
 }
 
 impl Measured {
@@ -151,7 +176,30 @@ impl Measured {
             version: env!("CARGO_PKG_VERSION").to_owned(),
             keeps_sagas_in: system.keeps_sagas_in(),
             not_run: None,
+            run_again: Vec::new(),
             workloads: BTreeMap::new(),
+        }
+    }
+
+    /// A run of each workload. One that fails is run again, once.
+    async fn round(
+        &mut self,
+        programs: &Programs,
+        arguments: &Arguments,
+        recorder: &PrometheusHandle,
+    ) {
+        for workload in WORKLOADS {
+            let mut done = self.run(workload, programs, arguments, recorder).await;
+            if let Err(error) = done {
+                eprintln!("{} failed, and is run again: {error:#}", self.name);
+                self.run_again.push(format!("{}: {error:#}", workload.name()));
+                done = self.run(workload, programs, arguments, recorder).await;
+            }
+            if let Err(error) = done {
+                eprintln!("{} failed: {error:#}", self.name);
+                self.not_run = Some(format!("{}, twice: {error:#}", workload.name()));
+                return;
+            }
         }
     }
 
@@ -189,7 +237,7 @@ async fn peer(
 ) -> anyhow::Result<(String, Usage)> {
     let arena = Arena::open().await?;
     programs.prepare(system, &arena.sagas_url).await?;
-    let mut command = Command::from(programs.command(system)?);
+    let mut command = programs.command(system)?;
     command
         .env("WORKLOAD", workload.name())
         .env("SAGAS_URL", &arena.sagas_url)
@@ -199,17 +247,26 @@ async fn peer(
         .env("IN_FLIGHT", load.in_flight.to_string())
         .env("WARM_UP", load.warm_up.to_string())
         .env("SECONDS", load.seconds.to_string())
+        .envs(turns::NO_BACKTRACES)
+        // What it writes and leaves ends with the arena.
+        .env("TMPDIR", arena.scratch())
         .stdout(Stdio::piped())
         .kill_on_drop(true);
     let mut family = Family(command.spawn().context("its program does not start")?);
     let output = family.0.stdout.take().context("its output is a pipe")?;
     let sources = Sources { url: &arena.sagas_url, postmaster: arena.postmaster()?, recorder };
     let measuring = async {
+        let connection = PgConnection::connect(sources.url).await?;
         let mut lines = BufReader::new(output).lines();
         while lines.next_line().await?.context("it ends before it is warm")? != "measure" {}
-        let meter = Meter::start(sources).await?;
-        let last = lines.next_line().await?.context("it ends without a result")?;
-        let said: Said = serde_json::from_str(&last).context("its last line is no result")?;
+        let meter = Meter::start_on(connection, sources).await?;
+        let said: Said = loop {
+            let line = lines.next_line().await?.context("it ends without a result")?;
+            match serde_json::from_str(&line) {
+                Ok(said) => break said,
+                Err(_) => eprintln!("{}: {line}", system.name()),
+            }
+        };
         let usage = meter.stop(said.latencies).await?;
         let status = family.0.wait().await?;
         ensure!(status.success(), "it ended with {status}");
@@ -262,72 +319,10 @@ fn summed_up(mut all: Vec<Measured>) -> Vec<Measured> {
 }
 
 impl Comparison {
-    /// A row for each system and saga.
-    pub(crate) fn text(&self) -> String {
-        let mut table = Table::new();
-        table.load_style(presets::ASCII_MARKDOWN);
-        table.set_header([
-            "system",
-            "saga",
-            "sagas/s",
-            "p50",
-            "p99",
-            "CPU a saga",
-            "commits a saga",
-            "Amends is faster",
-        ]);
-        for one in &self.systems {
-            for (workload, rounds) in &one.workloads {
-                table.add_row(row(one, workload, rounds));
-            }
-        }
-        let mut text = table.to_string();
-        for one in &self.systems {
-            if let Some(reason) = &one.not_run {
-                text += &format!("\n{} was not run to the end: {reason}", one.name);
-            }
-        }
-        text
+    /// Whether nothing was measured.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.systems.iter().all(|one| one.workloads.values().all(|rounds| rounds.runs.is_empty()))
     }
-
-    pub(crate) fn chart(&self) -> String {
-        let ran = self.systems.iter().filter(|one| one.not_run.is_none());
-        let bars = ran.map(|one| {
-            let rate = |workload: Workload| {
-                one.workloads.get(&workload.name()).map_or(0.0, |rounds| rounds.sagas_per_s)
-            };
-            let label = format!("{} {}", one.name, one.version);
-            Bars {
-                label,
-                values: WORKLOADS.map(rate).to_vec(),
-                is_ours: one.system == System::Amends,
-            }
-        });
-        let titles = WORKLOADS.map(|workload| match workload {
-            Workload::Noop => "three steps that do nothing",
-            _ => "stock, order and charge in three stores",
-        });
-        let title = format!("Sagas a second, {} in flight, one machine", self.in_flight);
-        chart::bars(&title, &titles, &bars.collect::<Vec<_>>())
-    }
-}
-
-fn row(one: &Measured, workload: &str, rounds: &Rounds) -> [String; 8] {
-    let ratio = match &rounds.ratios[..] {
-        [] => String::new(),
-        ratios => format!("{:.1} times", Spread::of(ratios)),
-    };
-    let commits: Vec<f64> = rounds.runs.iter().map(|run| run.commits_per_saga).collect();
-    [
-        format!("{} {}", one.name, one.version),
-        workload.to_owned(),
-        format!("{:.0}", rounds.sagas_per_s),
-        format!("{:.1} ms", rounds.p50_ms),
-        format!("{:.1} ms", rounds.p99_ms),
-        format!("{:.0} us", rounds.cpu_us),
-        format!("{:.2}", median(&commits)),
-        ratio,
-    ]
 }
 
 /// Where the peers' programs are kept as written here.

@@ -59,7 +59,7 @@ impl Shop {
         for name in ["inventory", "orders"] {
             create_database(&server.url("postgres"), name).await?;
         }
-        let (inventory_url, orders_url) = (server.url("inventory"), server.url("orders"));
+        let (inventory_url, orders_url) = (server.tcp_url("inventory"), server.tcp_url("orders"));
         INVENTORY.migrate(&inventory_url).await?;
         ORDERS.migrate(&orders_url).await?;
         let prices = prices()?;

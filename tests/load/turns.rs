@@ -13,6 +13,10 @@ use crate::arguments::{LoadArguments, Workload};
 use crate::meter::Usage;
 use crate::unless_interrupted;
 
+/// `RUST_BACKTRACE` is for panics only: a system that makes an error of each saga on its way would do little else than
+/// to walk its stack, as Restate's server does.
+pub(crate) const NO_BACKTRACES: [(&str, &str); 1] = [("RUST_LIB_BACKTRACE", "0")];
+
 /// One of them.
 pub(crate) struct Turn {
     pub(crate) workload: Workload,
@@ -57,6 +61,7 @@ pub(crate) async fn by_turns(turns: &[Turn], rounds: u32) -> Rounds {
 pub(crate) async fn run(workload: Workload, load: &LoadArguments) -> anyhow::Result<Usage> {
     let mut command = Command::new(std::env::current_exe()?);
     command.args([&workload.name(), "--output", "json"]).args(load.to_words(workload));
+    command.envs(NO_BACKTRACES);
     let child = command.stdout(Stdio::piped()).spawn().context("can not run this program again")?;
     let mut running = Run(child);
     let mut output = Vec::new();

@@ -1,10 +1,11 @@
 //! Gets the peers from the package registries, once, into the build's folder.
 
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::Stdio;
 
 use anyhow::{Context, bail, ensure};
 use serde::Deserialize;
+use tokio::process::Command;
 
 use super::{System, sources};
 
@@ -29,25 +30,31 @@ impl Programs {
 
     /// Gets what `system` needs, if it is not there yet.
     pub(crate) async fn install(&self, system: System) -> anyhow::Result<()> {
-        eprintln!("getting {system:?} ...");
         match system {
             System::Amends => Ok(()),
-            System::OpenWorkflow | System::DbosTypescript => self.node(),
-            System::DbosPython => self.python(),
+            System::OpenWorkflow | System::DbosTypescript => self.node().await,
+            System::DbosPython => self.python().await,
             // Its schema is made by a program in Python.
-            System::Absurd => self.node().and_then(|()| self.python()),
+            System::Absurd => {
+                self.node().await?;
+                self.python().await
+            }
             // Its server is a package for Node.
-            System::Restate => self.node().and_then(|()| self.rust()),
-            System::DbosRust | System::Durare => self.rust(),
+            System::Restate => {
+                self.node().await?;
+                self.rust().await
+            }
+            System::DbosRust | System::Durare => self.rust().await,
         }
     }
 
     /// What must be in the database before its program starts.
     pub(crate) async fn prepare(&self, system: System, sagas_url: &str) -> anyhow::Result<()> {
         match system {
-            System::Absurd => run(Command::new(self.folder.join("python/venv/bin/absurdctl"))
-                .args(["init", "-d", sagas_url])
-                .stdout(Stdio::null())),
+            System::Absurd => {
+                let mut init = Command::new(self.folder.join("python/venv/bin/absurdctl"));
+                run(init.args(["init", "-d", sagas_url]).stdout(Stdio::null())).await
+            }
             _ => Ok(()),
         }
     }
@@ -83,29 +90,30 @@ impl Programs {
         })
     }
 
-    fn node(&self) -> anyhow::Result<()> {
+    async fn node(&self) -> anyhow::Result<()> {
         let folder = self.folder.join("node");
-        once(&sources().join("node"), &folder, || {
+        once(&sources().join("node"), &folder, async || {
             let mut npm = Command::new("npm");
-            npm.args(["install", "--no-audit", "--no-fund", "--no-package-lock", "--silent"]);
-            run(npm.current_dir(&folder))
+            npm.args(["install", "--no-audit", "--no-fund", "--no-package-lock"]);
+            run(npm.arg("--loglevel=error").stdout(Stdio::null()).current_dir(&folder)).await
         })
+        .await
     }
 
-    fn python(&self) -> anyhow::Result<()> {
+    async fn python(&self) -> anyhow::Result<()> {
         let folder = self.folder.join("python");
-        once(&sources().join("python"), &folder, || {
-            run(Command::new("python3").args(["-m", "venv", "venv"]).current_dir(&folder))?;
+        once(&sources().join("python"), &folder, async || {
+            run(Command::new("python3").args(["-m", "venv", "venv"]).current_dir(&folder)).await?;
             let mut pip = Command::new(folder.join("venv/bin/pip"));
-            run(pip.args(["install", "-q", "-r", "requirements.txt"]).current_dir(&folder))
+            run(pip.args(["install", "-q", "-r", "requirements.txt"]).current_dir(&folder)).await
         })
+        .await
     }
 
-    fn rust(&self) -> anyhow::Result<()> {
-        run(Command::new("cargo")
-            .args(["build", "--release", "--locked", "--quiet", "--target-dir"])
-            .arg(self.folder.join("rust"))
-            .current_dir(sources().join("rust")))
+    async fn rust(&self) -> anyhow::Result<()> {
+        let mut cargo = Command::new("cargo");
+        cargo.args(["build", "--release", "--locked", "--quiet", "--target-dir"]);
+        run(cargo.arg(self.folder.join("rust")).current_dir(sources().join("rust"))).await
     }
 
     /// The package has one for each kind of machine, and installs the one that fits.
@@ -126,15 +134,19 @@ impl Programs {
 }
 
 /// Copies the files of a folder and installs what they need, unless that was done with the same files before.
-fn once(
+async fn once(
     from: &Path,
     to: &Path,
-    install: impl FnOnce() -> anyhow::Result<()>,
+    install: impl AsyncFnOnce() -> anyhow::Result<()>,
 ) -> anyhow::Result<()> {
     std::fs::create_dir_all(to)?;
     let done = to.join("installed");
     for file in std::fs::read_dir(from)? {
         let file = file?;
+        // What somebody's tools have left there is none of the program.
+        if !file.file_type()?.is_file() {
+            continue;
+        }
         let (text, copy) = (std::fs::read(file.path())?, to.join(file.file_name()));
         if std::fs::read(&copy).ok().as_ref() != Some(&text) {
             // First of all: whatever fails from here on is done again.
@@ -145,15 +157,17 @@ fn once(
         }
     }
     if !done.exists() {
-        install()?;
+        install().await?;
         std::fs::write(done, "")?;
     }
     Ok(())
 }
 
-fn run(command: &mut Command) -> anyhow::Result<()> {
-    let program = command.get_program().to_string_lossy().into_owned();
-    let status = command.status().with_context(|| format!("can not run {program}"))?;
+/// To its end; it ends when this is not waited for any more.
+async fn run(command: &mut Command) -> anyhow::Result<()> {
+    let program = command.as_std().get_program().to_string_lossy().into_owned();
+    let running = command.kill_on_drop(true).status();
+    let status = running.await.with_context(|| format!("can not run {program}"))?;
     ensure!(status.success(), "{program} ended with {status}");
     Ok(())
 }

@@ -3,11 +3,15 @@
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, ensure};
+use anyhow::{Context, bail, ensure};
 use tempfile::TempDir;
 
 /// How long it may take to start.
 const STARTS_WITHIN: Duration = Duration::from_secs(60);
+/// How long a question may take to be answered meanwhile.
+const ANSWERS_WITHIN: Duration = Duration::from_secs(5);
+/// How long it may take to get to know the handlers.
+const REGISTERS_WITHIN: Duration = Duration::from_secs(30);
 
 /// A server on free ports of the loopback. Ends, with all that it kept, when this is dropped.
 pub(crate) struct Server {
@@ -44,18 +48,22 @@ impl Server {
         command.stdout(Stdio::null()).stderr(Stdio::null());
         let child = command.spawn().with_context(|| format!("can not start {program}"))?;
         let url = |port| format!("http://127.0.0.1:{port}");
-        let server =
+        let mut server =
             Self { admin: url(admin), ingress: url(ingress), child, _directory: directory };
         server.answers().await?;
         Ok(server)
     }
 
-    async fn answers(&self) -> anyhow::Result<()> {
+    async fn answers(&mut self) -> anyhow::Result<()> {
         let (end, http) = (Instant::now() + STARTS_WITHIN, rust_peers::http()?);
         let admin = format!("{}/health", self.admin);
         let ingress = format!("{}/restate/health", self.ingress);
         for health in [admin, ingress] {
-            while !http.get(&health).send().await.is_ok_and(|answer| answer.status().is_success()) {
+            let asked = || http.get(&health).timeout(ANSWERS_WITHIN).send();
+            while !asked().await.is_ok_and(|answer| answer.status().is_success()) {
+                if let Some(status) = self.child.try_wait()? {
+                    bail!("it ended with {status}");
+                }
                 ensure!(Instant::now() < end, "{health} does not answer");
                 tokio::time::sleep(Duration::from_millis(100)).await;
             }
@@ -67,7 +75,8 @@ impl Server {
     pub(crate) async fn register(&self, handlers: &str) -> anyhow::Result<()> {
         let deployment = serde_json::json!({"uri": handlers, "force": true});
         let url = format!("{}/deployments", self.admin);
-        let answer = rust_peers::http()?.post(url).json(&deployment).send().await?;
+        let post = rust_peers::http()?.post(url).timeout(REGISTERS_WITHIN).json(&deployment);
+        let answer = post.send().await.context("it does not get to know the handlers")?;
         let status = answer.status();
         ensure!(status.is_success(), "{status}: {}", answer.text().await?);
         Ok(())
