@@ -13,11 +13,11 @@ use uuid::Uuid;
 use crate::clock::{self, LONGEST_WAIT};
 use crate::error::StoreError;
 use crate::event::Message;
-use crate::hub::Waiting;
+use crate::hub::{News, Waiting};
 use crate::id::{SagaId, ShardId};
 use crate::node::Node;
 use crate::payload::{Payload, PayloadError};
-use crate::view::SagaView;
+use crate::view::{Phase, SagaView};
 
 /// How often a waiter looks at a saga of another node.
 const POLL_ELSEWHERE: Duration = Duration::from_millis(200);
@@ -134,8 +134,31 @@ pub enum Told {
 pub enum WaitFor {
     /// The saga's end.
     End,
+    /// Its end, or that it waits: for a signal, or for a time.
+    Waiting,
     /// Anything newer than this `rev`.
     Change(i32),
+}
+
+impl WaitFor {
+    /// Of what news it may be.
+    fn least(self) -> News {
+        match self {
+            Self::End => News::Ended,
+            Self::Waiting => News::Waits,
+            Self::Change(_) => News::Changed,
+        }
+    }
+
+    /// Whether it is there.
+    fn is_met_by(self, view: &SagaView) -> bool {
+        view.summary.ending.is_some()
+            || match self {
+                Self::End => false,
+                Self::Waiting => view.summary.phase == Phase::Waiting,
+                Self::Change(rev) => view.summary.rev > rev,
+            }
+    }
 }
 
 impl Client {
@@ -155,17 +178,17 @@ impl Client {
         what: WaitFor,
         timeout: Duration,
     ) -> Result<Option<SagaView>, StoreError> {
-        let WaitFor::Change(rev) = what else {
+        if let WaitFor::End = what {
             self.ended(id, timeout).await?;
             return self.view(id).await;
-        };
+        }
         let deadline = Instant::now() + timeout.min(LONGEST_WAIT);
         // Registered before looking: what changes in between wakes.
-        let waiting = self.node.hub.wait(id, false);
+        let waiting = self.node.hub.wait(id, what.least());
         loop {
             let view = self.view(id).await?;
-            let changed = |view: &SagaView| view.summary.rev > rev || view.summary.ending.is_some();
-            if view.as_ref().is_none_or(changed) || Instant::now() >= deadline {
+            let is_met = view.as_ref().is_none_or(|view| what.is_met_by(view));
+            if is_met || Instant::now() >= deadline {
                 return Ok(view);
             }
             self.pause(&waiting, id, deadline).await;
@@ -176,7 +199,7 @@ impl Client {
     /// that is in this node's memory.
     pub async fn ended(&self, id: SagaId, timeout: Duration) -> Result<bool, StoreError> {
         let deadline = Instant::now() + timeout.min(LONGEST_WAIT);
-        let waiting = self.node.hub.wait(id, true);
+        let waiting = self.node.hub.wait(id, WaitFor::End.least());
         loop {
             let shard = self.node.shard(id.shard());
             if !shard.is_some_and(|shard| shard.is_active(id)) {

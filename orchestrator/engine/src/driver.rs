@@ -21,6 +21,7 @@ use crate::clock;
 use crate::decide::decide;
 use crate::error::StoreError;
 use crate::event::{Event, Message, STALE};
+use crate::hub::News;
 use crate::id::SagaId;
 use crate::journal::{Fact, Problem};
 use crate::node::Node;
@@ -64,6 +65,8 @@ pub(crate) struct Driver {
     is_foreign: bool,
     /// How many positions the code claimed so far.
     asked: u32,
+    /// Whether the saga ends with the commit that is under way.
+    ends: bool,
     /// What the code returned, while a step it did not wait for is still open.
     returned: Option<Payload>,
     flights: FuturesUnordered<Flight>,
@@ -100,8 +103,7 @@ impl Driver {
         drop(guard);
         let Self { node, shard, mailbox, id, .. } = *self;
         match left {
-            Left::Done | Left::Broken => {}
-            Left::Fenced => node.shard_lost(&shard),
+            Left::Done | Left::Broken | Left::Fenced => {}
             Left::Reload => {
                 shard.forget(id);
                 // What came meanwhile is read again from the inbox.
@@ -119,9 +121,14 @@ impl Driver {
         self.read_messages();
         loop {
             if let Err(left) = self.commit().await {
-                // Once: it may be brought to memory again from here on.
                 match left {
                     Left::Broken => self.shard.broke(self.id),
+                    Left::Fenced => {
+                        // First: it must not come to memory again by this shard.
+                        self.node.shard_lost(&self.shard);
+                        self.shard.forget(self.id);
+                    }
+                    // Once: it may be brought to memory again from here on.
                     _ => self.shard.forget(self.id),
                 }
                 return left;
@@ -129,7 +136,7 @@ impl Driver {
             if self.state.ending.is_some() {
                 if self.shard.rest(self.id, None) {
                     // Only now: whoever finds it in memory has registered before, and is told.
-                    self.node.hub.changed(self.id, true);
+                    self.node.hub.tell(self.id, News::Ended);
                     return Left::Done;
                 }
                 // What came too late is told so.

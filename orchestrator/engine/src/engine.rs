@@ -21,7 +21,7 @@ use crate::ownership::Ownership;
 use crate::program::Registry;
 use crate::schema::{Durability, SAGA, SchemaError};
 use crate::store::lease::NodeName;
-use crate::store::{POOL_CONNECTIONS_MAX, Store, partitions};
+use crate::store::{PAGE_CONNECTIONS_MAX, POOL_CONNECTIONS_MAX, Store, partitions};
 use crate::{housekeeper, inbox, listener, timekeeper};
 
 /// How an engine runs. The defaults are for production.
@@ -57,10 +57,11 @@ impl Settings {
         }
     }
 
-    /// How many connections an engine with these opens, at most: those of the API, the lanes, the
-    /// lease and the listener, and one that makes partitions.
+    /// How many connections an engine with these opens, at most: those of the API and of operators' lists,
+    /// the lanes, the lease and the listener, and one that makes partitions.
     pub fn connections_max(&self) -> u32 {
-        u32::try_from(self.lanes).unwrap_or(u32::MAX).saturating_add(POOL_CONNECTIONS_MAX + 3)
+        let shared = POOL_CONNECTIONS_MAX + PAGE_CONNECTIONS_MAX;
+        u32::try_from(self.lanes).unwrap_or(u32::MAX).saturating_add(shared + 3)
     }
 }
 
@@ -97,7 +98,7 @@ pub async fn migrate(url: &str, shards: u16) -> Result<(), EngineError> {
     SAGA.migrate(url).await?;
     let store = Store::connect(url).await?;
     let mut connection = store.connection().await?;
-    partitions::furnish(&mut connection, shards, clock::now()).await?;
+    partitions::furnish(&mut connection, shards).await?;
     Ok(())
 }
 
@@ -134,7 +135,6 @@ impl Engine {
         let Some(shard_count) = store.shard_count().await? else {
             return Err(EngineError::Setting(operator::no_shards().to_string()));
         };
-        store.make_partitions(clock::now()).await?;
         let meters = Meters::new();
         let lanes = Lane::start(settings.lanes, &store, &meters);
         let workflows = registry.names().into_iter().map(str::to_owned).collect();
@@ -142,7 +142,9 @@ impl Engine {
         let node = Arc::new(Node::new(name, store, registry, lanes, shard_count, meters));
         let (leaving, stopped) = (CancellationToken::new(), CancellationToken::new());
         let mut ownership = Ownership::new(node.clone(), settings.lease_ttl, stopped.clone());
+        // From here on the clock is the database's.
         ownership.run_once().await?;
+        node.store.make_partitions(clock::now()).await?;
         let ownership = tokio::spawn(ownership.run(leaving.clone()));
         tokio::spawn(listener::run(node.clone(), stopped.clone()));
         tokio::spawn(inbox::run(node.clone(), stopped.clone()));

@@ -31,7 +31,8 @@ pub(crate) enum Written {
     Yes,
     /// Its start key was taken: nothing of it was written.
     KeyTaken,
-    /// Another node owns the shard: nothing of it was written, and nothing of it ever may be.
+    /// Another node owns the shard: nothing of it was written, and nothing of it ever may be. Or it may still
+    /// land, and whoever takes the shard next waits for that: nothing goes on before it is taken anew.
     Fenced,
     /// The database refuses this very record.
     Impossible(String),

@@ -156,10 +156,14 @@ impl Node {
         self.meters.shards.set(shards.len() as f64);
     }
 
-    /// Another node owns the shard: everything of it in memory stops where it is.
+    /// Another node owns the shard, or nobody knows whether the last write to it still lands: everything of it in
+    /// memory stops where it is, and whoever takes it anew goes on.
     pub(crate) fn shard_lost(&self, lost: &Arc<Shard>) {
         if !lost.lost.is_cancelled() {
-            tracing::warn!(shard = lost.id, "a shard was lost to another node");
+            tracing::warn!(
+                shard = lost.id,
+                "a shard is given up: it is another node's, or its last write is in doubt"
+            );
         }
         self.disown(lost);
     }
@@ -176,14 +180,21 @@ impl Node {
 
     /// Brings sagas to memory, in the background. `abandoned`: their former owner died over them.
     pub(crate) fn bring(self: &Arc<Self>, shard: &Arc<Shard>, sagas: Vec<Wanted>, abandoned: bool) {
-        let mut wanted = Vec::with_capacity(sagas.len());
+        let mut wanted: Vec<(SagaId, Arc<Mailbox>)> = Vec::with_capacity(sagas.len());
+        // A saga may be named for each of its messages: they reach it in this order.
+        let mut here: HashMap<SagaId, Arc<Mailbox>> = HashMap::new();
         for (id, message) in sagas {
-            match (shard.activate(id), message) {
+            let found = here.get(&id).cloned();
+            let is_new = found.is_none();
+            match (found.or_else(|| shard.activate(id)), message) {
                 (Some(mailbox), message) => {
                     if let Some((id, message)) = message {
                         Shard::post(&mailbox, id, message);
                     }
-                    wanted.push((id, mailbox));
+                    if is_new {
+                        here.insert(id, mailbox.clone());
+                        wanted.push((id, mailbox));
+                    }
                 }
                 // It came to memory meanwhile, or may not: the inbox shows the message again.
                 (None, Some((message, _))) => {

@@ -36,6 +36,8 @@ mod statement_tests;
 #[derive(Clone, Debug)]
 pub struct Store {
     pub(crate) pool: Pool,
+    /// Those of operators' lists, which may read much: a customer who looks at a saga needs none of them.
+    pages: Pool,
     options: PgConnectOptions,
     /// Sagas that somebody looks at.
     looks: Gather<SagaId, Result<Option<Loaded>, StoreError>, StoreError>,
@@ -45,11 +47,15 @@ pub struct Store {
 #[derive(Clone, Debug)]
 pub(crate) struct Pool(Connections);
 
-/// How long one statement may run: a page of a list that reads many sagas, a lane's largest commit.
+/// How long one statement may run: a page of a verification, a lane's largest commit.
 const STATEMENT_TIMEOUT: Duration = Duration::from_secs(10);
 /// How long such a statement's answer may take with everything: longer than the server lets it run, so
 /// that this ends only what has no server any more.
 const SCAN_TIMEOUT: Duration = Duration::from_secs(12);
+/// How long a page of a list may be read: somebody waits for it, and is told what reads less.
+const PAGE_STATEMENT_TIMEOUT: Duration = Duration::from_secs(5);
+/// The same as [`SCAN_TIMEOUT`] of a page.
+const PAGE_TIMEOUT: Duration = Duration::from_secs(6);
 /// The same of a statement that writes or reads a few rows by their keys.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(4);
 /// The same of what somebody asks who can ask another node instead.
@@ -70,6 +76,8 @@ const LOCK_TIMEOUT: &str = "2000";
 
 /// How many connections the API shares.
 pub(crate) const POOL_CONNECTIONS_MAX: u32 = 8;
+/// How many connections operators' lists share.
+pub(crate) const PAGE_CONNECTIONS_MAX: u32 = 2;
 
 /// The options of a database URL, with a name for the server's list of sessions. A server that is
 /// not on this machine is spoken to over TLS and must prove who it is, unless the URL says
@@ -112,13 +120,16 @@ impl Store {
             ])
             .options(PLANNED_BY_KEY);
         let pool = Pool(Connections::new(options.clone(), POOL_CONNECTIONS_MAX));
+        let timeout = PAGE_STATEMENT_TIMEOUT.as_millis().to_string();
+        let page_options = options.clone().options([("statement_timeout", timeout)]);
+        let pages = Pool(Connections::new(page_options, PAGE_CONNECTIONS_MAX));
         // Whether there is a server is told here, not to the first who asks it for something.
         pool.look_up(async |connection| connection.ping().await).await?;
         let looks = Gather::new(query::LOOKS_MAX, {
             let pool = pool.clone();
             move |ids| query::load(pool.clone(), ids)
         });
-        Ok(Self { pool, options, looks })
+        Ok(Self { pool, pages, options, looks })
     }
 
     /// A statement that writes or reads a few rows by their keys. See [`Pool::within`].
@@ -137,6 +148,14 @@ impl Store {
         self.pool.within(SCAN_TIMEOUT, statement).await
     }
 
+    /// A page of a list.
+    pub(crate) async fn page<T>(
+        &self,
+        statement: impl AsyncFnOnce(&mut PgConnection) -> sqlx::Result<T>,
+    ) -> Result<T, StoreError> {
+        self.pages.within(PAGE_TIMEOUT, statement).await
+    }
+
     /// See [`Pool::look_up`].
     pub(crate) async fn look_up<T>(
         &self,
@@ -149,6 +168,7 @@ impl Store {
     /// not used again.
     pub(crate) fn broke(&self) {
         self.pool.0.broke();
+        self.pages.0.broke();
     }
 
     /// A connection of one's own, outside the pool.

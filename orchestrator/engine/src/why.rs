@@ -121,6 +121,17 @@ impl Seen<'_> {
         let tries = attempts(self.standing.attempt);
         let dependency = self.dependency();
         let (code, sentence, unblocked_by) = match &*held.problem.code {
+            "poison" => {
+                let line = format!(
+                    "{stopped}: it was taken over again and again without getting any further: {message}. Find out why, then retry."
+                );
+                ("poison", line, "operator")
+            }
+            code @ ("stalled" | "unknown_activity") => {
+                let line =
+                    format!("{stopped}: {message}. Deploy a build that can go on, then retry.");
+                (code, line, "deploy")
+            }
             _ if self.is_backward() => {
                 let force = self.in_force();
                 let line = format!("{stopped}: could not undo {who}: {message} ({tries}).{force}");
@@ -148,12 +159,6 @@ impl Seen<'_> {
                     "{stopped}: recorded data and {who} do not fit: {message}. Deploy a fix, then retry."
                 );
                 (code, line, "deploy")
-            }
-            "poison" => {
-                let line = format!(
-                    "{stopped}: it was taken over again and again without getting any further: {message}. Find out why, then retry."
-                );
-                ("poison", line, "operator")
             }
             code @ ("too_many_steps" | "payload_too_large") => {
                 let line = format!("{stopped}: {message}. Deploy a fix, then retry.");

@@ -4,6 +4,7 @@ use time::OffsetDateTime;
 
 use super::{Driver, Left};
 use crate::boundary::Marks;
+use crate::hub::News;
 use crate::journal::{Direction, Fact, encode};
 use crate::lane::Written;
 use crate::state::Status;
@@ -14,6 +15,9 @@ use crate::view::Phase;
 impl Driver {
     /// Makes everything up to here durable, in one entry.
     pub(super) async fn commit(&mut self) -> Result<(), Left> {
+        if self.shard.lost.is_cancelled() {
+            return Err(Left::Fenced);
+        }
         let Some(record) = self.record(None) else { return Ok(()) };
         let taken = std::mem::take(&mut self.taken);
         match self.shard.lane.write(record).await {
@@ -41,9 +45,14 @@ impl Driver {
             let _ = moved.send(());
         }
         match self.state.ending {
-            // It is told when it has left the memory.
-            Some(_) => self.node.meters.ended.increment(1),
-            None => self.node.hub.changed(self.id, false),
+            // It is told when it has left the memory. What comes too late ends it no second time.
+            Some(_) if self.ends => self.node.meters.ended.increment(1),
+            Some(_) => {}
+            None => {
+                let waits = self.standing.as_ref().is_some_and(|row| row.phase == Phase::Waiting);
+                let news = if waits { News::Waits } else { News::Changed };
+                self.node.hub.tell(self.id, news);
+            }
         }
     }
 
@@ -62,6 +71,7 @@ impl Driver {
                 body: encode(&facts),
             }
         });
+        self.ends = facts.iter().any(|fact| matches!(fact, Fact::Ended { .. }));
         self.marks = Marks::of(&self.node.registry, self.id, &facts, &self.state);
         let standing = self.standing_to_write(start.is_some() || !facts.is_empty());
         let (rev, changed_at) = (self.seq, self.at);
@@ -81,7 +91,7 @@ impl Driver {
     /// The row, if it would now say something else to a person. A saga that runs from step to step
     /// is running all the time: its row is touched only before it would look overdue.
     fn standing_to_write(&mut self, changed: bool) -> Option<Standing> {
-        if !changed {
+        if !changed || (self.state.ending.is_some() && !self.ends) {
             return None;
         }
         if self.just_runs() && self.standing.as_ref().is_some_and(|row| looks_fresh(row, self.at)) {

@@ -98,6 +98,7 @@ impl Driver {
             program: None,
             is_foreign: false,
             asked: 0,
+            ends: false,
             returned: None,
             flights: FuturesUnordered::new(),
             flying: Vec::new(),

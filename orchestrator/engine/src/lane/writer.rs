@@ -96,6 +96,7 @@ impl Writer {
                         continue;
                     }
                     if records.iter().any(|record| record.marks.durable()) {
+                        self.meters.ambiguous_commits.increment(1);
                         self.reconnect(&sqlx::Error::PoolClosed).await;
                         tries.is_repeat = true;
                         continue;
@@ -118,6 +119,9 @@ impl Writer {
                     return self.isolate(batch, tries, &error).await;
                 }
                 Err(StoreError::Unavailable(error)) => {
+                    if !is_stopped && self.recorder.is_some() {
+                        self.meters.ambiguous_commits.increment(1);
+                    }
                     self.reconnect(&error).await;
                     tries.is_repeat = true;
                     tries.may_land |= !is_stopped;
@@ -179,8 +183,7 @@ impl Writer {
     /// the fence: rows that are there already are our own.
     async fn reconnect(&mut self, error: &sqlx::Error) {
         if self.recorder.take().is_some() {
-            self.meters.ambiguous_commits.increment(1);
-            tracing::warn!(%error, "the amends database does not answer; its lane tries again");
+            tracing::warn!(%error, "the amends database did not write; its lane tries again");
         }
         self.set_down(true);
         tokio::time::sleep(RECONNECT_AFTER).await;

@@ -127,7 +127,7 @@ impl Store {
         let route = route(filter).map_err(|reason| OperateError::Filter(reason.to_owned()))?;
         let limit = limit.clamp(1, PAGE_LINES_MAX);
         let (as_of,): (OffsetDateTime,) =
-            self.with(async |connection| sqlx::query_as(CLOCK).fetch_one(connection).await).await?;
+            self.page(async |connection| sqlx::query_as(CLOCK).fetch_one(connection).await).await?;
         let before = before.map_or(Uuid::max(), SagaId::uuid);
         // One more than asked for says whether there is a next page.
         let rows = i64::from(limit) + 1;
@@ -156,7 +156,7 @@ impl Store {
             .bind(rows),
         };
         // Row by row, so that no more than one journal is in memory.
-        let reading = self.scan(async |connection| {
+        let reading = self.page(async |connection| {
             let lines = query.fetch(connection).map(|row| Stored::from_row(&row?));
             lines.map_ok(|stored| line(stored, handlers, as_of)).try_collect().await
         });

@@ -19,6 +19,7 @@ use crate::view::{EffectState, Phase, Summary};
 
 mod audit;
 pub(super) mod database;
+mod lists;
 
 use database::{Database, owner, seconds_ago};
 

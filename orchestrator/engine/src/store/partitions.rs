@@ -82,14 +82,11 @@ impl Store {
     }
 }
 
-/// Makes the shards, once, and the first partitions.
-pub(crate) async fn furnish(
-    connection: &mut PgConnection,
-    shards: u16,
-    now: OffsetDateTime,
-) -> Result<(), StoreError> {
+/// Makes the shards, once, and the first partitions: by the server's clock, as sagas get their ids by it.
+pub(crate) async fn furnish(connection: &mut PgConnection, shards: u16) -> Result<(), StoreError> {
     sqlx::query(SET_SHARDS).bind(shards as i16).execute(&mut *connection).await?;
     sqlx::query(MAKE_SHARDS).execute(&mut *connection).await?;
+    let now = sqlx::query_scalar("select clock_timestamp()").fetch_one(&mut *connection).await?;
     make_partitions(connection, now).await
 }
 

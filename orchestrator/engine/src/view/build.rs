@@ -66,7 +66,9 @@ pub(crate) fn present(
 }
 
 fn brought_up(row: Summary, standing: Standing, rev: i32, moved_at: OffsetDateTime) -> Summary {
-    let changed_at = if rev > row.rev { moved_at } else { row.changed_at };
+    // What comes after the end changes nothing.
+    let is_open = row.ending.is_none();
+    let changed_at = if is_open && rev > row.rev { moved_at } else { row.changed_at };
     Summary {
         direction: standing.direction,
         phase: standing.phase,

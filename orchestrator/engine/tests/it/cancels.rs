@@ -8,7 +8,7 @@ use engine::journal::Ending;
 use engine::view::Phase;
 use engine::{Abort, Engine, Registry, Saga, SagaId, Workflow};
 
-use crate::harness::{SOON, database, ends, engine, start};
+use crate::harness::{SOON, database, ends, engine, rest, start};
 use crate::script::{Answer, Do, Script, does, until};
 
 /// a, a wait for a word, b.
@@ -63,8 +63,7 @@ async fn a_saga_that_waits_can_be_cancelled_and_its_code_goes_no_further() {
     let script = Script::new();
     let (engine, id) = hesitating(&script, 600).await;
     until(&engine.client(), id, |view| view.summary.phase == Phase::Waiting).await;
-    // Resting in the database by now.
-    tokio::time::sleep(Duration::from_millis(1_300)).await;
+    rest(&engine).await;
     assert_eq!(cancel(&engine, id).await, Told::Taken);
     ends(&engine.client(), id, Ending::Cancelled).await;
     assert_eq!(script.log(), ["do a", "undo a done"]);

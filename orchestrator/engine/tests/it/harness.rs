@@ -77,6 +77,16 @@ pub(crate) async fn signal(client: &Client, saga: SagaId, name: &str, payload: P
     assert_eq!(told, [Told::Pending]);
 }
 
+/// Waits until no saga of the engine is in memory: all that are open rest in the database.
+pub(crate) async fn rest(engine: &Engine) {
+    let looking = async {
+        while engine.sagas_in_memory() > 0 {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    };
+    tokio::time::timeout(SOON, looking).await.expect("what waits leaves memory");
+}
+
 pub(crate) async fn ended(client: &Client, id: SagaId) -> SagaView {
     let view = client.wait(id, WaitFor::End, SOON).await.unwrap().unwrap();
     assert!(view.summary.ending.is_some(), "still open: {:#?}", view.why);

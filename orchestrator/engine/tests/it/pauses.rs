@@ -4,11 +4,11 @@ use std::time::Duration;
 
 use engine::client::Told;
 use engine::journal::{Direction, Ending};
-use engine::operator::Action;
+use engine::operator::{Action, Filter};
 use engine::view::{Phase, StepState};
 use engine::{Abort, Registry, Saga, Workflow};
 
-use crate::harness::{SOON, database, ends, engine, start};
+use crate::harness::{SOON, database, ends, engine, rest, start};
 use crate::script::{Do, Script, act, does, until};
 
 /// a, then b.
@@ -42,15 +42,18 @@ async fn a_paused_saga_finishes_what_is_under_way_and_starts_nothing_new() {
     assert_eq!(again.told, Told::Refused("already_paused".into()));
     gate.notify_one();
     until(&client, id, |view| view.steps[0].state == StepState::Done).await;
-    // Long enough for it to leave memory, too.
-    tokio::time::sleep(Duration::from_millis(1_300)).await;
+    rest(&engine).await;
     assert_eq!(script.log(), ["do a"]);
     assert_eq!(act(&engine, id, Action::Resume).await.told, Told::Taken);
     ends(&client, id, Ending::Completed).await;
     // It was in the journal all the while, so a node that finds it there asks first.
     assert_eq!(script.log(), ["do a", "probe b", "do b"]);
+    let ended_at = client.view(id).await.unwrap().unwrap().summary.changed_at;
     let late = act(&engine, id, Action::Resume).await;
     assert_eq!(late.told, Told::Refused("already_ended".into()));
+    let page = engine.operator().list(&Filter::default(), None, 1).await.unwrap();
+    let told_at = [late.view.summary.changed_at, page.sagas[0].summary.changed_at];
+    assert_eq!(told_at, [ended_at; 2], "what comes too late ends it no second time");
     engine.shutdown().await;
 }
 

@@ -3,7 +3,7 @@
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
-use engine::client::Told;
+use engine::client::{Told, WaitFor};
 use engine::journal::{Ending, Fact};
 use engine::operator::Action;
 use engine::view::Phase;
@@ -14,7 +14,7 @@ use engine::{
 use serde::{Deserialize, Serialize};
 use sqlx::{Connection, Executor, PgConnection};
 
-use crate::harness::{SOON, database, ends, engine, signal, start};
+use crate::harness::{SOON, database, ends, engine, rest, signal, start};
 use crate::script::{Do, Script, act, does, until};
 
 /// Sleeps for so many milliseconds, and says how long that was.
@@ -175,6 +175,24 @@ async fn a_signal_reaches_who_waits_for_it() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn whoever_asks_hears_that_a_saga_waits_or_that_it_ended_without() {
+    let (script, engine) = listening().await;
+    let client = engine.client();
+    let gate = script.gate("do first");
+    let id = client.start(start("listen", &(1, 60_000))).await.unwrap().id;
+    script.seen("do first").await;
+    let waiting = client.wait(id, WaitFor::Waiting, SOON);
+    let opening = async { gate.notify_one() };
+    let (view, ()) = tokio::join!(waiting, opening);
+    assert_eq!(view.unwrap().unwrap().summary.phase, Phase::Waiting);
+
+    let id = client.start(start("listen", &(0, 0))).await.unwrap().id;
+    let view = client.wait(id, WaitFor::Waiting, SOON).await.unwrap().unwrap();
+    assert_eq!(view.summary.ending, Some(Ending::Completed));
+    engine.shutdown().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn signals_that_came_too_early_are_kept_in_their_order() {
     let (script, engine) = listening().await;
     let gate = script.gate("do first");
@@ -220,8 +238,7 @@ async fn a_signal_wakes_a_saga_that_rests_in_the_database() {
     let (_, engine) = listening().await;
     let id = engine.client().start(start("listen", &(1, 60_000))).await.unwrap().id;
     until(&engine.client(), id, |view| view.summary.phase == Phase::Waiting).await;
-    // Longer than a waiting saga stays in memory.
-    tokio::time::sleep(Duration::from_millis(1_500)).await;
+    rest(&engine).await;
     say(&engine, id, 9).await;
     let view = ends(&engine.client(), id, Ending::Completed).await;
     assert_eq!(view.result.unwrap().json(), "[9]");
