@@ -33,7 +33,7 @@ impl Activity for CommitInventory {
             .iter()
             .map(|call| Commit { attempt: &call.attempt, order_id: call.activity.order_id });
         let commit: Vec<_> = commit.collect();
-        together(calls.len(), inventory.commit(&commit).await)
+        together(&commit, |calls| inventory.commit(calls)).await
     }
 
     fn describe(&self, _: Option<&()>) -> String {

@@ -32,7 +32,7 @@ impl Activity for ConfirmOrder {
             .iter()
             .map(|call| Confirm { attempt: &call.attempt, order_id: call.activity.order_id });
         let confirm: Vec<_> = confirm.collect();
-        together(calls.len(), orders.confirm(&confirm).await)
+        together(&confirm, |calls| orders.confirm(calls)).await
     }
 
     fn describe(&self, _: Option<&()>) -> String {

@@ -39,7 +39,7 @@ impl Activity for CreateOrder {
         calls: &[Call<Self>],
     ) -> Vec<Result<CreatedOrder, Failure>> {
         let created: Vec<_> = calls.iter().map(|call| call.activity.of(&call.attempt)).collect();
-        together(calls.len(), orders.create(&created).await)
+        together(&created, |calls| orders.create(calls)).await
     }
 
     fn describe(&self, output: Option<&CreatedOrder>) -> String {

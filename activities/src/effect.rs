@@ -22,7 +22,7 @@ use crate::database::{Database, DatabaseError, Transaction};
 /// The code of an action that is refused because its undo came first.
 pub const SHUT_OUT: &str = "undone_before_done";
 
-/// The actions of a batch, in one open transaction: dereferences to its connection. Dropped without
+/// The actions of a batch, in one open transaction: statements go through [`Effects::run`]. Dropped without
 /// [`Effects::finish`], nothing happened.
 pub(crate) struct Effects<T> {
     transaction: Transaction,
@@ -31,7 +31,7 @@ pub(crate) struct Effects<T> {
     answers: Vec<Answer<T>>,
 }
 
-/// The undos of a batch, in one open transaction: dereferences to its connection. Dropped without
+/// The undos of a batch, in one open transaction: statements go through [`Undoing::run`]. Dropped without
 /// [`Undoing::finish`], nothing happened.
 pub(crate) struct Undoing<T> {
     transaction: Transaction,

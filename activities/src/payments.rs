@@ -115,7 +115,7 @@ impl Payments {
                 true => Vec::new(),
                 false => self.gateway.list_refunds(&intent.id, deadline).await?,
             };
-            let came_back = refunds.iter().find(|refund| !refund.status.is_under_way());
+            let came_back = refunds.iter().find(|refund| refund.status.came_back());
             if let Some(refund) = came_back {
                 let why = format!("refund {} of order {order_id} did not go through", refund.id);
                 tracing::error!(%order_id, refund_id = refund.id, "a refund did not go through");

@@ -35,7 +35,7 @@ impl Activity for ReserveInventory {
         calls: &[Call<Self>],
     ) -> Vec<Result<Reservation, Failure>> {
         let baskets: Vec<_> = calls.iter().map(|call| call.activity.of(&call.attempt)).collect();
-        together(calls.len(), inventory.reserve(&baskets).await)
+        together(&baskets, |calls| inventory.reserve(calls)).await
     }
 
     fn describe(&self, _: Option<&Reservation>) -> String {

@@ -125,9 +125,9 @@ pub enum RefundStatus {
 }
 
 impl RefundStatus {
-    /// Whether the money is with the customer, or on its way there.
-    pub fn is_under_way(self) -> bool {
-        matches!(self, Self::Pending | Self::RequiresAction | Self::Succeeded)
+    /// Whether the money is with us again. A state that nobody knows says nothing of the kind.
+    pub fn came_back(self) -> bool {
+        matches!(self, Self::Failed | Self::Canceled)
     }
 
     /// As our books call it.

@@ -11,7 +11,7 @@ use super::settings::{Settings, SettingsError};
 
 /// The version of the API this program was written against.
 const STRIPE_VERSION: &str = "2026-07-29.dahlia";
-/// A page of 50 intents is about 150 KB.
+/// A page of 100 intents is about 300 KB.
 const ANSWER_BYTES_MAX: usize = 512 * 1024;
 
 /// Sends requests to one gateway.

@@ -7,7 +7,7 @@ use activities::money::Currency;
 use activities::order_store::OrderStatus;
 use activities::verify::Moment;
 use activities::{
-    CommitInventory, ConfirmOrder, CreateOrder, Inventory, OrderId, ReserveInventory,
+    CommitInventory, ConfirmOrder, CreateOrder, Inventory, OrderId, PricedLine, ReserveInventory,
 };
 use engine::{Activity, Attempt, Call, Failure, Outcome, Undo};
 
@@ -50,6 +50,31 @@ async fn reserving_and_releasing_may_be_cut_off_and_repeated() {
     activity.undo(&inventory, &again(&step), Outcome::Done(&held)).await.unwrap();
     assert_eq!(inventory.availability("a").await.unwrap().unwrap().reserved, 0);
     assert_eq!(inventory.verify(Moment::AtRest).await.unwrap(), []);
+}
+
+#[tokio::test]
+async fn a_row_that_the_database_refuses_takes_no_other_with_it() {
+    let (orders, database) = orders().await;
+    let call = |name: &str| {
+        let lines = vec![PricedLine {
+            sku: "a".to_owned(),
+            name: name.to_owned(),
+            quantity: 1,
+            unit_price: 250,
+        }];
+        let activity = CreateOrder {
+            order_id: OrderId::random(),
+            customer_id: "ann".to_owned(),
+            currency: Currency::Usd,
+            lines,
+        };
+        Call { activity, attempt: attempt() }
+    };
+    // PostgreSQL has no text with a NUL.
+    let answers = CreateOrder::run_batch(&orders, &[call("A"), call("\0"), call("B")]).await;
+    assert!(answers[0].is_ok() && answers[2].is_ok(), "{answers:?}");
+    assert!(matches!(&answers[1], Err(Failure::Retry(_))), "{answers:?}");
+    assert_eq!(database.count("select count(*) from orders.orders").await, 2);
 }
 
 #[tokio::test]
