@@ -122,23 +122,10 @@ pub trait Keys: Send + Sync {
     fn find(&self, token_hash: [u8; 32]) -> BoxFuture<'_, Result<Option<Found>, KeysError>>;
     /// Makes a key for a token of this hash.
     fn create(&self, key: NewKey, token_hash: [u8; 32]) -> BoxFuture<'_, Result<Key, KeysError>>;
-    /// All keys, the newest first, revoked ones too.
+    /// Those in use, the newest first, then the revoked ones: a thousand at most.
     fn list(&self) -> BoxFuture<'_, Result<Vec<Key>, KeysError>>;
     /// Revokes a key; false: there is none with this id that is in use.
     fn revoke(&self, id: Uuid) -> BoxFuture<'_, Result<bool, KeysError>>;
-}
-
-/// Why a server does not start.
-#[derive(Debug, thiserror::Error)]
-pub enum GateError {
-    /// Nobody could call.
-    #[error(
-        "there are no API keys, so nobody could call: make one with `amends keys create --role shop`"
-    )]
-    NoKeys,
-    /// Nobody knows who may.
-    #[error(transparent)]
-    Keys(#[from] KeysError),
 }
 
 /// The check at the door. Cheap to clone.
@@ -172,14 +159,6 @@ impl Gate {
         match listeners.iter().find(|listener| !listener.ip().is_loopback()) {
             Some(listener) => Err(ConfigError::InsecureListener(*listener)),
             None => Ok(Self(Arc::new(Checks::Nobody))),
-        }
-    }
-
-    /// Like [`Gate::with_keys`], but refuses when there is no key: nobody could call.
-    pub async fn open(keys: Arc<dyn Keys>) -> Result<Self, GateError> {
-        match keys.list().await?.iter().any(|key| key.revoked_at.is_none()) {
-            true => Ok(Self::with_keys(keys)),
-            false => Err(GateError::NoKeys),
         }
     }
 

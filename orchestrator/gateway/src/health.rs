@@ -1,6 +1,7 @@
 //! Whether the program lives and is ready, and its metrics.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::Extension;
 use axum::extract::State;
@@ -9,6 +10,8 @@ use axum::response::{IntoResponse, Response};
 use futures_util::future::BoxFuture;
 use serde::Serialize;
 use serde_json::json;
+use tokio::sync::Mutex;
+use tokio::time::Instant;
 
 use crate::request_id::Plain;
 use crate::routes::{Access, Routes};
@@ -28,10 +31,18 @@ pub struct Check {
 type Ready = Arc<dyn Fn() -> BoxFuture<'static, Vec<Check>> + Send + Sync>;
 type Render = Arc<dyn Fn() -> String + Send + Sync>;
 
+/// When it was asked, and what the answer was.
+type Answered = (Instant, Vec<Check>);
+
+/// How long an answer holds. Anybody may ask as often as they like: the databases are asked so often.
+const HOLDS: Duration = Duration::from_secs(1);
+
 /// What the program tells about itself.
 #[derive(Clone)]
 pub struct Health {
     ready: Ready,
+    /// The last answer. Locked while it is asked: one at a time.
+    last: Arc<Mutex<Option<Answered>>>,
     metrics: Render,
 }
 
@@ -41,7 +52,19 @@ impl Health {
         ready: impl Fn() -> BoxFuture<'static, Vec<Check>> + Send + Sync + 'static,
         metrics: impl Fn() -> String + Send + Sync + 'static,
     ) -> Self {
-        Self { ready: Arc::new(ready), metrics: Arc::new(metrics) }
+        Self { ready: Arc::new(ready), last: Arc::default(), metrics: Arc::new(metrics) }
+    }
+
+    async fn checks(&self) -> Vec<Check> {
+        let mut last = self.last.lock().await;
+        if let Some((at, checks)) = &*last
+            && at.elapsed() < HOLDS
+        {
+            return checks.clone();
+        }
+        let checks = (self.ready)().await;
+        *last = Some((Instant::now(), checks.clone()));
+        checks
     }
 
     /// The routes of both doors.
@@ -76,7 +99,7 @@ async fn live() -> Response {
 }
 
 async fn ready(State(health): State<Health>) -> Response {
-    let checks = (health.ready)().await;
+    let checks = health.checks().await;
     let up = checks.iter().all(|check| check.ok);
     let status = if up { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
     let body = json!({"status": if up { "UP" } else { "DOWN" }, "checks": checks});
@@ -87,4 +110,30 @@ async fn ready(State(health): State<Health>) -> Response {
 async fn metrics(State(health): State<Health>) -> Response {
     let content_type = "text/plain; version=0.0.4; charset=utf-8";
     ([(header::CONTENT_TYPE, content_type)], (health.metrics)()).into_response()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicU32, Ordering};
+
+    use futures_util::future::join_all;
+
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn however_many_ask_the_databases_are_asked_once_a_second() {
+        let asked = Arc::new(AtomicU32::new(0));
+        let counter = asked.clone();
+        let ready = move || -> BoxFuture<'static, Vec<Check>> {
+            counter.fetch_add(1, Ordering::Relaxed);
+            Box::pin(async { vec![Check { name: "amends database", ok: true, detail: None }] })
+        };
+        let health = Health::new(ready, String::new);
+        for times in 1..=3 {
+            let answers = join_all((0..100).map(|_| health.checks())).await;
+            assert!(answers.iter().all(|checks| checks.len() == 1 && checks[0].ok));
+            assert_eq!(asked.load(Ordering::Relaxed), times);
+            tokio::time::advance(HOLDS).await;
+        }
+    }
 }

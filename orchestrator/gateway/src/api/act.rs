@@ -2,7 +2,7 @@
 //! named.
 
 use axum::extract::{Extension, State};
-use axum::http::{HeaderMap, StatusCode, header};
+use axum::http::{HeaderMap, StatusCode, Uri, header};
 use axum::response::{IntoResponse, Response};
 use engine::client::Told;
 use engine::event::Verdict;
@@ -15,7 +15,7 @@ use crate::auth::Caller;
 use crate::body::Json;
 use crate::body::fields::{Errors, Field, Fields};
 use crate::etag;
-use crate::problem::{self, ACTION_REFUSED, Problem};
+use crate::problem::{self, ACTION_REFUSED, FieldError, Problem};
 use crate::request_id::RequestId;
 
 /// What every action needs to know of its request.
@@ -32,6 +32,7 @@ impl<S: Send + Sync> axum::extract::FromRequest<S> for Asked {
     async fn from_request(request: axum::extract::Request, state: &S) -> Result<Self, Problem> {
         use axum::extract::FromRequestParts;
         let (mut parts, body) = request.into_parts();
+        no_query(&parts.uri)?;
         let caller = Caller::from_request_parts(&mut parts, state).await?;
         let Extension(request_id) = Extension::<RequestId>::from_request_parts(&mut parts, state)
             .await
@@ -40,6 +41,21 @@ impl<S: Send + Sync> axum::extract::FromRequest<S> for Asked {
         let request = axum::extract::Request::from_parts(parts, body);
         let Json(body) = Json::from_request(request, state).await?;
         Ok(Self { caller, request_id, if_rev, body })
+    }
+}
+
+/// An action takes none: one that asks for something else, such as a mere plan, is not done as if it had not.
+fn no_query(uri: &Uri) -> Result<(), Problem> {
+    let names = uri.query().unwrap_or_default().split('&').filter(|pair| !pair.is_empty());
+    let unknown = |pair: &str| {
+        let name = pair.split('=').next().unwrap_or(pair);
+        let detail = "is not known: an action has a body only".to_owned();
+        FieldError { pointer: format!("?{name}"), code: "unknown_field", detail }
+    };
+    let errors: Vec<_> = names.map(unknown).collect();
+    match errors.is_empty() {
+        true => Ok(()),
+        false => Err(Problem::new(&problem::INVALID_QUERY).errors(errors)),
     }
 }
 

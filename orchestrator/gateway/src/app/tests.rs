@@ -208,6 +208,8 @@ async fn an_action_that_can_not_be_meant_is_not_done() {
     let mut stale = post(&retry, &admin, r#"{"reason":"x"}"#);
     stale.headers_mut().insert("if-match", HeaderValue::from_static("\"6\""));
     is_problem(&send(&router, stale).await, 412, "stale");
+    let plan = post(&format!("{retry}?dry_run=true"), &admin, r#"{"reason":"x"}"#);
+    is_problem(&send(&router, plan).await, 400, "invalid_query");
     let resolve = format!("{path}/resolve");
     let body = r#"{"reason":"x","step":"charge-payment","verdict":"maybe"}"#;
     let answer = send(&router, post(&resolve, &admin, body)).await;
@@ -236,15 +238,6 @@ async fn what_the_database_says_stays_inside() {
     let history =
         send(&router, get(&format!("/admin/v1/sagas/{}/history", Uuid::nil()), Some(&ops))).await;
     assert_eq!(history.body["entries"][0]["facts"][0], "pivot");
-}
-
-#[tokio::test]
-async fn a_server_that_nobody_may_call_does_not_start() {
-    let keys = Arc::new(Memory::default());
-    let refused = Gate::open(keys.clone()).await.unwrap_err();
-    assert!(refused.to_string().contains("amends keys create"), "{refused}");
-    keys.add(Role::Shop, None);
-    assert!(Gate::open(keys).await.is_ok());
 }
 
 #[test]

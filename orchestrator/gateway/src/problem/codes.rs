@@ -130,11 +130,11 @@ codes! {
     UNAVAILABLE = 503 "unavailable", Retry::after(1_000),
         "A part of the platform does not answer",
         "A database behind this route does not answer just now. What you asked for may have been taken or not.",
-        "Send the same request with the same key: it is done once.";
+        "Send the same request with the same key: it is done once. An operator's action has no key: look at its saga first.";
     TIMED_OUT = 504 "timed_out", Retry::after(1_000),
         "The answer took too long",
         "The request was given up. What you asked for may have been taken or not.",
-        "Send the same request with the same key: it is done once.";
+        "Send the same request with the same key: it is done once. An operator's action has no key: look at its saga first.";
     INTERNAL = 500 "internal", Retry::after(1_000),
         "Something is broken here",
         "The server made a mistake, and it is in its log under this request id.",
