@@ -42,6 +42,11 @@ impl Status {
         }
     }
 
+    /// Whether it is our turn, and a customer can but wait.
+    pub(super) fn is_ours(self) -> bool {
+        !self.is_final() && self != Self::ActionRequired
+    }
+
     /// When it pays to ask again, in milliseconds.
     fn poll_after_ms(self) -> Option<u32> {
         match self {

@@ -23,11 +23,12 @@ use gateway::problem::{
 use gateway::{Customer, Problem, etag};
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
+use tokio::time::Instant;
 use uuid::Uuid;
 use workflows::Checkout;
 
 use super::checkout_request::{CheckoutRequest, NO_CARDS};
-use super::checkout_view::{self, Money, in_books, needs_books};
+use super::checkout_view::{self, Money, Status, in_books, needs_books};
 use super::problems::{CHECKOUT_NOT_FOUND, PRICE_CHANGED, of_trouble};
 use super::{PLACE_ORDER, Storefront};
 
@@ -78,7 +79,7 @@ pub(super) async fn start(
         (StatusCode::ACCEPTED, body).into_response()
     };
     let view = match (wait.0, existing) {
-        (Some(time), _) if !time.is_zero() => Some(shop.wait(id, WaitFor::End, time).await),
+        (Some(time), _) if !time.is_zero() => Some(shop.wait_for_news(id, time).await),
         (_, true) => Some(shop.sagas.view(id).await.map_err(|error| store_problem(&error))),
         (_, false) => None,
     };
@@ -118,15 +119,18 @@ pub(super) async fn see(
     let mut view = shop.own(&customer, id).await?;
     let has = |view: &SagaView| etag::has(&headers, view.summary.rev);
     if !wait.duration().is_zero() && view.summary.ending.is_none() {
-        let what = match (headers.contains_key(header::IF_NONE_MATCH), has(&view)) {
-            (true, true) => Some(WaitFor::Change(view.summary.rev)),
+        let is_asked = checkout_view::status(&view) == Status::ActionRequired;
+        let waited = match (headers.contains_key(header::IF_NONE_MATCH), has(&view)) {
+            (true, true) => {
+                shop.wait(id, WaitFor::Change(view.summary.rev), wait.duration()).await?
+            }
             // It changed already.
             (true, false) => None,
-            (false, _) => Some(WaitFor::End),
+            // What they are asked for they know: what comes of it is the news.
+            (false, _) if is_asked => shop.wait(id, WaitFor::End, wait.duration()).await?,
+            (false, _) => shop.wait_for_news(id, wait.duration()).await?,
         };
-        if let Some(what) = what {
-            view = shop.wait(id, what, wait.duration()).await?.unwrap_or(view);
-        }
+        view = waited.unwrap_or(view);
     }
     // What became of a refund is in our books, and changes no rev.
     let mut response = match has(&view) && !needs_books(&view) {
@@ -276,6 +280,21 @@ impl Storefront {
             () = self.stopping.cancelled() => self.sagas.view(id).await,
         };
         view.map_err(|error| store_problem(&error))
+    }
+
+    /// Waits until there is something for its customer to know or to do: it ended, or it asks them to act.
+    async fn wait_for_news(&self, id: SagaId, time: Duration) -> Result<Option<SagaView>, Problem> {
+        let until = Instant::now() + time;
+        let mut view = self.wait(id, WaitFor::Waiting, time).await?;
+        // It may wait for what is not theirs to do, such as word from the bank.
+        while let Some(seen) = view.as_ref().filter(|view| checkout_view::status(view).is_ours()) {
+            let left = until.saturating_duration_since(Instant::now());
+            if left.is_zero() || self.stopping.is_cancelled() {
+                break;
+            }
+            view = self.wait(id, WaitFor::Change(seen.summary.rev), left).await?;
+        }
+        Ok(view)
     }
 
     /// 200 with how it ended, or 202 with where it stands.

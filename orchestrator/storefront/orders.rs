@@ -80,11 +80,13 @@ fn rfc3339(at: OffsetDateTime) -> String {
 
 fn page(query: Vec<(String, String)>) -> Result<(Option<Cursor>, u32), Problem> {
     let (mut after, mut limit, mut errors) = (None, LIMIT, Vec::new());
+    let mut seen = Vec::new();
     let mut wrong = |name: &str, code, detail: String| {
         errors.push(FieldError { pointer: format!("?{name}"), code, detail });
     };
     for (name, value) in query {
         match name.as_str() {
+            _ if seen.contains(&name) => wrong(&name, "twice", "is given twice".to_owned()),
             "limit" => match value.parse() {
                 Ok(number) if (1..=LIMIT_MAX).contains(&number) => limit = number,
                 _ => wrong(&name, "out_of_range", format!("must be 1 to {LIMIT_MAX}")),
@@ -95,6 +97,7 @@ fn page(query: Vec<(String, String)>) -> Result<(Option<Cursor>, u32), Problem> 
             },
             _ => wrong(&name, "unknown_field", "is not known; known: limit, after".to_owned()),
         }
+        seen.push(name);
     }
     match errors.is_empty() {
         true => Ok((after, limit)),

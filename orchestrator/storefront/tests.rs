@@ -46,6 +46,21 @@ async fn who_waits_long_enough_gets_the_outcome() {
 }
 
 #[tokio::test]
+async fn who_waits_is_told_at_once_that_the_bank_asks_them() {
+    let world = World::new();
+    *world.engine.asks.lock().unwrap() = true;
+    let answer = world.post("anna", "/v1/checkouts?wait=10", "k", &tea()).await;
+    assert_eq!((answer.status.as_u16(), &answer.body["status"]), (202, &json!("action_required")));
+    assert_eq!(answer.body["next_action"]["url"], "https://bank.example/3ds");
+    let again = world.post("anna", "/v1/checkouts?wait=10", "k", &tea()).await;
+    assert_eq!(again.body["status"], "action_required");
+    // Who knows it already waits for what comes of it.
+    let path = format!("/v1/checkouts/{}?wait=10", answer.body["id"].as_str().unwrap());
+    let seen = world.get("anna", &path, NONE).await;
+    assert_eq!(seen.body["status"], "completed");
+}
+
+#[tokio::test]
 async fn the_same_key_is_the_same_checkout() {
     let world = World::new();
     let first = world.post("anna", "/v1/checkouts", "k", &tea()).await;
@@ -217,7 +232,10 @@ async fn orders_come_a_page_at_a_time() {
     let next = page.body["next"].as_str().unwrap();
     let last = world.get("anna", &format!("/v1/orders?limit=3&after={next}"), NONE).await;
     assert_eq!((last.status.as_u16(), &last.body["next"]), (200, &Value::Null));
-    is_problem(&world.get("anna", "/v1/orders?limit=1000", NONE).await, 400, "invalid_query");
+    for query in ["limit=1000", "limit=5&limit=7"] {
+        let refused = world.get("anna", &format!("/v1/orders?{query}"), NONE).await;
+        is_problem(&refused, 400, "invalid_query");
+    }
     for id in ["x", "00000000-0000-0000-0000-000000000000"] {
         is_problem(
             &world.get("anna", &format!("/v1/orders/{id}"), NONE).await,

@@ -13,12 +13,8 @@ const ORDER: Uuid = Uuid::from_u128(7);
 
 /// A checkout of a second ago that no step was intended for yet.
 pub(in crate::storefront) fn view(customer: &str) -> SagaView {
-    let lines = vec![PricedLine {
-        sku: "1".to_owned(),
-        name: "Tea".to_owned(),
-        quantity: 2,
-        unit_price: 250,
-    }];
+    let (sku, name) = ("1".to_owned(), "Tea".to_owned());
+    let lines = vec![PricedLine { sku, name, quantity: 2, unit_price: 250 }];
     let input = Checkout {
         order_id: OrderId(ORDER),
         customer_id: customer.to_owned(),
@@ -65,6 +61,11 @@ fn charged() -> Value {
 
 fn asked() -> Value {
     json!({"outcome": "requires_action", "url": "https://bank.example/3ds"})
+}
+
+/// The checkout, when its customer has to answer the bank.
+pub(in crate::storefront) fn asking(view: SagaView) -> SagaView {
+    Case(view).charge(Done, Some(asked())).phase(Phase::Waiting).0
 }
 
 struct Case(SagaView);

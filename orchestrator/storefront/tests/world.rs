@@ -27,7 +27,7 @@ use time::OffsetDateTime;
 use tower::ServiceExt;
 use uuid::Uuid;
 
-use super::super::checkout_view::tests::view;
+use super::super::checkout_view::tests::{asking, view};
 use super::super::*;
 
 /// An engine whose sagas end as soon as somebody waits for their end.
@@ -36,6 +36,8 @@ pub(super) struct Engine {
     pub(super) sagas: Mutex<Vec<(StartKey, SagaView)>>,
     pub(super) signals: Mutex<Vec<(SagaId, String)>>,
     pub(super) busy: Mutex<bool>,
+    /// Whoever waits for them finds them waiting for their customer.
+    pub(super) asks: Mutex<bool>,
     /// Nothing can be read of what was started.
     pub(super) away: Mutex<bool>,
 }
@@ -111,7 +113,9 @@ impl Sagas for Engine {
         Box::pin(async move {
             self.is_away()?;
             let is_open = self.find_view(id).is_some_and(|view| view.summary.ending.is_none());
-            if is_open && matches!(what, WaitFor::End | WaitFor::Change(_)) {
+            if is_open && *self.asks.lock().unwrap() && matches!(what, WaitFor::Waiting) {
+                self.change(id, |view| *view = asking(view.clone()));
+            } else if is_open {
                 self.change(id, end);
             }
             Ok(self.find_view(id))
