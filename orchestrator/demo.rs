@@ -1,7 +1,6 @@
 //! `amends demo`: real carts become orders, with everything that can go wrong going wrong.
 
 mod carts;
-mod catalog;
 mod input;
 mod load;
 mod plan;
@@ -25,6 +24,7 @@ use payment_simulator::{Error as SimulatorError, FaultPlan, Options, Simulator};
 use tokio::net::TcpListener;
 use uuid::Uuid;
 
+use crate::catalog;
 use crate::databases::{DataDir, Databases};
 use crate::migrate::SHARDS;
 use crate::platform::{self, FirstKey, LANES, LEASE_TTL_MS, Parts, Platform};
@@ -77,6 +77,15 @@ pub(crate) struct Arguments {
     exit: bool,
 }
 
+/// The catalogue's column of how many of a product all carts together want.
+const UNITS: &str = "units_sold";
+
+/// What is built into the program.
+#[cfg(test)]
+pub(crate) fn built_in_catalog() -> catalog::Catalog {
+    catalog::read(&input::catalog(None).unwrap(), UNITS).unwrap()
+}
+
 /// Everything that runs, in the order it was started.
 struct Stage {
     databases: Databases,
@@ -90,7 +99,7 @@ struct Stage {
 pub(crate) async fn run(arguments: Arguments, output: Format) -> anyhow::Result<ExitCode> {
     let stop = signals::stop_token()?;
     let catalog = input::catalog(arguments.catalog.as_deref())
-        .and_then(|text| catalog::read(&text))
+        .and_then(|text| catalog::read(&text, UNITS))
         .context("the catalogue can not be used")?;
     let carts = input::carts(arguments.carts.as_deref())
         .and_then(|text| carts::read(&text, &catalog))

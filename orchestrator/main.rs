@@ -1,6 +1,7 @@
 //! The program `amends`: joins the engine and its doors with this shop's workflows. No SQL, no
 //! business rules.
 
+mod catalog;
 mod databases;
 mod demo;
 mod doctor;
@@ -8,9 +9,11 @@ mod log;
 mod migrate;
 mod payment_settings;
 mod platform;
+mod receive;
 mod serve;
 mod signals;
 mod storefront;
+mod text_file;
 mod usage;
 mod verify;
 
@@ -46,6 +49,7 @@ enum Command {
     Demo(demo::Arguments),
     Serve(serve::Arguments),
     Migrate(migrate::Arguments),
+    Receive(receive::Arguments),
     Doctor(doctor::Arguments),
     Verify(verify::Arguments),
     SimulateGateway(payment_simulator::Arguments),
@@ -82,6 +86,7 @@ fn start(program: Program) -> anyhow::Result<ExitCode> {
 async fn run(command: Command, global: Global) -> anyhow::Result<ExitCode> {
     match command {
         Command::Migrate(arguments) => migrate::run(arguments).await.map(|()| ExitCode::SUCCESS),
+        Command::Receive(arguments) => receive::run(arguments).await.map(|()| ExitCode::SUCCESS),
         Command::Doctor(arguments) => doctor::run(arguments, global.output).await,
         Command::Verify(arguments) => verify::run(arguments, global.output).await,
         Command::Demo(arguments) => demo::run(arguments, global.output).await,
@@ -91,7 +96,7 @@ async fn run(command: Command, global: Global) -> anyhow::Result<ExitCode> {
             Ok(ExitCode::SUCCESS)
         }
         Command::Keys { data_dir, command } => {
-            let databases = Databases::open(&data_dir.path()?).await?;
+            let databases = Databases::open_existing(&data_dir.path()?).await?;
             if databases.are_private() {
                 databases.migrate(migrate::SHARDS).await?;
             }

@@ -6,7 +6,7 @@ use activities::Currency;
 use anyhow::{Context, bail, ensure};
 use serde::Deserialize;
 
-use super::catalog::Catalog;
+use crate::catalog::Catalog;
 
 /// The most of one product that the API takes.
 const QUANTITY_MAX: u32 = 999;
@@ -94,7 +94,7 @@ mod tests {
     fn catalog() -> Catalog {
         let text =
             "sku,name,currency,price_minor,units_sold\na,A,USD,1,9\nb,B,USD,1,9\ne,E,EUR,1,9\n";
-        super::super::catalog::read(text).unwrap()
+        crate::catalog::read(text, super::super::UNITS).unwrap()
     }
 
     fn read_one(line: &str) -> Result<Cart, String> {
@@ -104,8 +104,7 @@ mod tests {
 
     #[test]
     fn the_built_in_carts_are_all_sold_from_the_built_in_catalogue() {
-        let catalog =
-            super::super::catalog::read(&super::super::input::catalog(None).unwrap()).unwrap();
+        let catalog = super::super::built_in_catalog();
         let carts = read(&super::super::input::carts(None).unwrap(), &catalog).unwrap();
         assert_eq!(carts.len(), 2_000);
         let price = |sku: &str, quantity: u32| catalog[sku].price.value * i64::from(quantity);

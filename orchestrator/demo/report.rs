@@ -114,6 +114,9 @@ impl Next<'_> {
     pub(super) fn text(&self) -> String {
         let Self { url, operators_url, simulator_url, shop_key, operator_key, sku, .. } = self;
         let (currency, ledger) = (self.currency, self.ledger.display());
+        // As it is here: it may not be on the path.
+        let program = std::env::current_exe()
+            .map_or_else(|_| "amends".to_owned(), |path| path.display().to_string());
         let mut text = String::from("Serving until Ctrl-C. Try:\n\n");
         // Writing to a String can not fail.
         let _ = write!(
@@ -126,7 +129,7 @@ impl Next<'_> {
              \x20 curl -s {url}/v1/orders -H 'Authorization: Bearer {shop_key}' \
              -H 'Amends-Customer: me'\n\
              \x20 export AMENDS_URL={operators_url} AMENDS_KEY={operator_key}\n\
-             \x20 amends list is:any --limit 10\n\
+             \x20 {program} list is:any --limit 10\n\
              \x20 curl -s {operators_url}/metrics\n\
              \x20 curl -s {simulator_url}/_sim/faults\n"
         );
@@ -134,7 +137,7 @@ impl Next<'_> {
             true => format!("--data-dir {} ", self.data_dir.display()),
             false => String::new(),
         };
-        let _ = write!(text, "  amends verify {data_dir}--ledger {ledger}");
+        let _ = write!(text, "  {program} verify {data_dir}--ledger {ledger}");
         text
     }
 }

@@ -11,6 +11,7 @@ mod fences_zombies;
 mod never_oversells;
 mod places_an_order;
 mod planted_bugs;
+mod receives_stock;
 mod refuses_bad_commands;
 mod refuses_bad_input;
 mod survives_kill;

@@ -125,7 +125,21 @@ fn a_server_that_can_not_be_started_is_explained_and_nothing_is_left() {
     let address = taken.local_addr().unwrap().to_string();
     let listen = ["serve", "--listen", &address, private[0], private[1]];
     says(&amends(&listen, &gateway()), 1, &format!("can not listen on {address}"));
+    let none = directory.path().join("none");
+    let keys = ["keys", "--data-dir", none.to_str().unwrap(), "create", "--role", "ops"];
+    says(&amends(&keys, &[]), 1, "there are no databases");
     assert!(!data_dir.join("postgres").exists());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_server_that_nobody_may_call_does_not_start() {
+    let variables = Databases::clones().await.variables();
+    let listed = amends(&["keys", "list"], &variables);
+    let ids = listed.stdout.lines().skip(1).filter_map(|line| line.split_whitespace().next());
+    for id in ids {
+        says(&amends(&["keys", "revoke", id], &variables), 0, "Revoked");
+    }
+    says(&serve(&[], variables), 1, "all API keys are revoked");
 }
 
 #[tokio::test(flavor = "multi_thread")]

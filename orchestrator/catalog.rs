@@ -1,4 +1,4 @@
-//! The catalogue: what there is, what it costs, how much of it was sold.
+//! A catalogue: what there is, what it costs, and how many of it: that came, or that were sold.
 
 use std::collections::HashMap;
 
@@ -9,18 +9,18 @@ use anyhow::{Context, bail, ensure};
 use serde::Deserialize;
 
 /// The most characters of a sku.
-pub(super) const SKU_CHARS_MAX: usize = 64;
+const SKU_CHARS_MAX: usize = 64;
 
 /// A product.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Product {
-    pub(super) name: String,
-    pub(super) price: Money,
-    pub(super) units_sold: u32,
+pub(crate) struct Product {
+    pub(crate) name: String,
+    pub(crate) price: Money,
+    pub(crate) units: u32,
 }
 
 /// Products by sku.
-pub(super) type Catalog = HashMap<String, Product>;
+pub(crate) type Catalog = HashMap<String, Product>;
 
 #[derive(Deserialize)]
 struct Row {
@@ -28,14 +28,16 @@ struct Row {
     name: String,
     currency: String,
     price_minor: i64,
-    units_sold: u32,
+    #[serde(alias = "units_sold")]
+    units: u32,
 }
 
-/// Reads CSV with the columns sku, name, currency, price_minor and units_sold, in any order.
-pub(super) fn read(text: &str) -> anyhow::Result<Catalog> {
+/// Reads CSV with the columns sku, name, currency, price_minor and `units`, in any order; `units` is the name of
+/// the last: "units" or "units_sold".
+pub(crate) fn read(text: &str, units: &str) -> anyhow::Result<Catalog> {
     let mut reader = csv::ReaderBuilder::new().trim(csv::Trim::All).from_reader(text.as_bytes());
     let headers = reader.headers()?.clone();
-    for column in ["sku", "name", "currency", "price_minor", "units_sold"] {
+    for column in ["sku", "name", "currency", "price_minor", units] {
         ensure!(
             headers.iter().any(|header| header == column),
             "line 1: there is no column `{column}`"
@@ -70,7 +72,7 @@ pub(super) fn read(text: &str) -> anyhow::Result<Catalog> {
 
 impl Row {
     fn product(self) -> anyhow::Result<(String, Product)> {
-        let Self { sku, name, currency, price_minor, units_sold } = self;
+        let Self { sku, name, currency, price_minor, units } = self;
         let is_word = !sku.is_empty() && !sku.chars().any(|c| c.is_whitespace() || c == '\0');
         ensure!(
             is_word && sku.chars().count() <= SKU_CHARS_MAX,
@@ -80,13 +82,13 @@ impl Row {
         let currency: Currency = currency.parse()?;
         ensure!(price_minor >= 0, "the price is negative");
         let price = Money::new(price_minor, currency);
-        Ok((sku, Product { name, price, units_sold }))
+        Ok((sku, Product { name, price, units }))
     }
 }
 
-/// Sets the prices, and delivers `factor` of what was sold of each product. `delivery` names the
-/// delivery: a second one of the same name brings nothing. Answers how many products it brought.
-pub(super) async fn load(
+/// Sets the prices, and delivers `factor` of each product's units. `delivery` names the delivery: a second one
+/// of the same name brings nothing. Answers how many products it brought.
+pub(crate) async fn load(
     catalog: &Catalog,
     factor: f64,
     delivery: &str,
@@ -104,18 +106,15 @@ pub(super) async fn load(
     orders.load_prices(&prices).await.context("the prices could not be loaded")?;
     let lines: Vec<_> = catalog
         .iter()
-        .map(|(sku, product)| Line {
-            sku: sku.clone(),
-            quantity: stock(product.units_sold, factor),
-        })
+        .map(|(sku, product)| Line { sku: sku.clone(), quantity: stock(product.units, factor) })
         .collect();
     let receipt = Receipt { kind: ReceiptKind::Receipt, reference: delivery, lines: &lines };
     inventory.receive(receipt).await.context("the stock could not be loaded")
 }
 
-/// `factor` of what was sold, rounded; a factor is never negative, and too much is as much as can be.
-fn stock(units_sold: u32, factor: f64) -> u32 {
-    (f64::from(units_sold) * factor).round() as u32
+/// `factor` of them, rounded; a factor is never negative, and too much is as much as can be.
+fn stock(units: u32, factor: f64) -> u32 {
+    (f64::from(units) * factor).round() as u32
 }
 
 #[cfg(test)]
@@ -126,9 +125,9 @@ mod tests {
 
     #[test]
     fn the_built_in_catalogue_can_be_sold() {
-        let catalog = read(&super::super::input::catalog(None).unwrap()).unwrap();
+        let catalog = crate::demo::built_in_catalog();
         assert_eq!(catalog.len(), 9_734);
-        let units: u32 = catalog.values().map(|product| product.units_sold).sum();
+        let units: u32 = catalog.values().map(|product| product.units).sum();
         assert_eq!(units, 29_031);
         assert_eq!(catalog["27334"].price, Money::new(429, Currency::Usd));
     }
@@ -136,9 +135,9 @@ mod tests {
     #[test]
     fn columns_may_come_in_any_order_with_others() {
         let text = "units_sold,colour,sku,price_minor,currency,name\n3,red,a-1,250,EUR,\"A, B\"\n";
-        let catalog = read(text).unwrap();
+        let catalog = read(text, "units_sold").unwrap();
         let price = Money::new(250, Currency::Eur);
-        let product = Product { name: "A, B".to_owned(), price, units_sold: 3 };
+        let product = Product { name: "A, B".to_owned(), price, units: 3 };
         assert_eq!(catalog, Catalog::from([("a-1".to_owned(), product)]));
     }
 
@@ -154,10 +153,10 @@ mod tests {
             ("a,A,USD,1,2\na,A,USD,1,2", "line 3: the sku a is there twice"),
             ("", "it has no products"),
         ] {
-            let error = format!("{:#}", read(&format!("{HEAD}{rows}")).unwrap_err());
+            let error = format!("{:#}", read(&format!("{HEAD}{rows}"), "units_sold").unwrap_err());
             assert!(error.contains(expected), "{rows:?}: {error}");
         }
-        let error = format!("{:#}", read("sku,name\n").unwrap_err());
+        let error = format!("{:#}", read("sku,name\n", "units").unwrap_err());
         assert_eq!(error, "line 1: there is no column `currency`");
     }
 
